@@ -1,0 +1,21 @@
+"""Where the executable starts: a runtime sets CNI_COMMAND and gets the plugin, people get the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Serve a container runtime or a person; return the exit status."""
+    if "CNI_COMMAND" in os.environ:
+        from cni_bridge_py import plugin
+
+        return plugin.main()
+    from cni_bridge_py import cli
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

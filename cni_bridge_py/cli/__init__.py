@@ -1,0 +1,6 @@
+"""The command line for people."""
+
+
+def main() -> int:
+    """Nothing yet."""
+    return 0

@@ -1,0 +1,38 @@
+"""Errors as the CNI specification has them (SPEC.md, section 5, "Error")."""
+
+from __future__ import annotations
+
+# The specification's codes (1-99 are its own).
+INCOMPATIBLE_VERSION = 1
+UNKNOWN_CONTAINER = 3
+INVALID_ENVIRONMENT = 4
+IO_FAILURE = 5
+DECODE_FAILURE = 6
+INVALID_CONFIG = 7
+TRY_AGAIN_LATER = 11
+PLUGIN_NOT_AVAILABLE = 50
+LIMITED_CONNECTIVITY = 51
+
+# This plugin's (100 and above are free for plugins).
+KERNEL_REFUSED = 100
+NOT_PERMITTED = 101
+NO_ADDRESS = 102
+ALREADY_ATTACHED = 103
+BRIDGE_IN_USE = 104
+NOT_AS_EXPECTED = 105
+INTERNAL = 999
+"""What the reference's library uses for errors without a code."""
+
+
+class CniError(Exception):
+    """A failure that is reported to the runtime.
+
+    `code` is one of the constants above, `msg` names the thing that failed, and `details` says, where there
+    is one, the way out.
+    """
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg)
+        self.code = code
+        self.msg = msg
+        self.details = details

@@ -1,0 +1,126 @@
+"""The parameters of an invocation: CNI_* in the environment (SPEC.md, section 2, "Parameters")."""
+
+from __future__ import annotations
+
+from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
+from cni_bridge_py.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IFNAMSIZ = 16
+"""linux/if.h: an interface name's room, its terminating NUL included."""
+
+ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+IDENTIFIER = ALPHANUMERIC | frozenset("_.-")
+
+REQUIRED = {
+    "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    "DEL": ("CNI_CONTAINERID", "CNI_IFNAME"),
+    "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    "VERSION": (),
+}
+"""What the specification asks for, verb by verb; these are also the verbs there are."""
+
+KNOWN_ARGS = (
+    "IgnoreUnknown",
+    "IP",
+    "MAC",
+    "K8S_POD_NAMESPACE",
+    "K8S_POD_NAME",
+    "K8S_POD_INFRA_CONTAINER_ID",
+    "K8S_POD_UID",
+)
+
+
+@record
+class Request:
+    """One invocation. Parameters that the verb does not use are empty."""
+
+    command: str
+    container_id: str
+    netns: str
+    ifname: str
+    args: dict[str, str]
+    path: list[str]
+
+    @property
+    def pod(self) -> str:
+        """`namespace/pod` where Kubernetes says whom this is for, else nothing."""
+        name = self.args.get("K8S_POD_NAME", "")
+        return f"{self.args.get('K8S_POD_NAMESPACE', '')}/{name}" if name else ""
+
+
+def read_request(environment: Mapping[str, str]) -> Request:
+    """Validate the environment's CNI_* parameters.
+
+    Raises CniError 4, naming every parameter that is missing or the one that is malformed.
+    """
+    command = environment.get("CNI_COMMAND", "")
+    if command not in REQUIRED:
+        raise _invalid("CNI_COMMAND", f"{command!r} is none of {', '.join(REQUIRED)}")
+    missing = [name for name in REQUIRED[command] if not environment.get(name)]
+    if missing:
+        raise CniError(INVALID_ENVIRONMENT, f"{command} needs {', '.join(missing)} in the environment")
+
+    container_id = environment.get("CNI_CONTAINERID", "")
+    ifname = environment.get("CNI_IFNAME", "")
+    if container_id and (reason := why_not_identifier(container_id)):
+        raise _invalid("CNI_CONTAINERID", f"{container_id!r} {reason}")
+    if ifname and (reason := why_not_ifname(ifname)):
+        raise _invalid("CNI_IFNAME", f"{ifname!r} {reason}")
+    return Request(
+        command,
+        container_id,
+        environment.get("CNI_NETNS", ""),
+        ifname,
+        read_args(environment.get("CNI_ARGS", "")),
+        [folder for folder in environment.get("CNI_PATH", "").split(":") if folder],
+    )
+
+
+def why_not_identifier(text: str) -> str:
+    """Say why `text` cannot be a container id or network name, or return nothing if it can.
+
+    SPEC.md: an alphanumeric character, then alphanumerics, underscores, dots and hyphens.
+    """
+    if text[:1] not in ALPHANUMERIC or not IDENTIFIER.issuperset(text):
+        return "must start with a letter or digit and go on with letters, digits, '_', '.' and '-'"
+    return ""
+
+
+def why_not_ifname(text: str) -> str:
+    """Say why the kernel would not take `text` as an interface name, or return nothing if it would.
+
+    The rules are dev_valid_name() of net/core/dev.c, and '%', which the kernel would take for a template.
+    """
+    if not text or len(text.encode("utf-8", "surrogateescape")) >= IFNAMSIZ:
+        return f"must have 1 to {IFNAMSIZ - 1} bytes"
+    if text in (".", ".."):
+        return "is no interface name"
+    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in text):
+        return "must hold no '/', ':', '%', white space or unprintable character"
+    return ""
+
+
+def read_args(text: str) -> dict[str, str]:
+    """Read CNI_ARGS, `KEY=VALUE` pairs separated by semicolons.
+
+    Raises CniError 4 for something that is no pair, and for a key that is not known unless `IgnoreUnknown=1`.
+    """
+    args: dict[str, str] = {}
+    for pair in text.split(";"):
+        key, equals, value = pair.partition("=")
+        if pair and not (key and equals):
+            raise _invalid("CNI_ARGS", f"{pair!r} is not KEY=VALUE")
+        if pair:
+            args[key] = value
+    unknown = [key for key in args if key not in KNOWN_ARGS]
+    if unknown and args.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+        raise _invalid("CNI_ARGS", f"unknown {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
+    return args
+
+
+def _invalid(parameter: str, reason: str) -> CniError:
+    return CniError(INVALID_ENVIRONMENT, f"{parameter}: {reason}")

@@ -1,0 +1,185 @@
+"""Results, and how each version of the specification writes them (SPEC.md, section 5, "Success")."""
+
+from __future__ import annotations
+
+from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
+from cni_bridge_py.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+"""The versions of the specification that we speak, oldest first."""
+
+NEWEST = VERSIONS[-1]
+
+
+def speaks(version: str, at_least: str) -> bool:
+    """Whether `version` (one of VERSIONS) is `at_least` that version."""
+    return VERSIONS.index(version) >= VERSIONS.index(at_least)
+
+
+@record
+class Interface:
+    """A link that the plugin made: `sandbox` is the pod's namespace path, empty for a link of the host."""
+
+    name: str
+    mac: str
+    sandbox: str = ""
+    mtu: int = 0
+    socket_path: str = ""
+    pci_id: str = ""
+
+
+@record
+class IPConfig:
+    """An address (`10.22.0.5/16`), its gateway or nothing, and the index of its interface."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+    @property
+    def version(self) -> str:
+        """The IP version as old results write it."""
+        return ip_version(self.address)
+
+
+@record
+class Route:
+    """A route of the pod. Only `dst` is required; zero and None mean that nothing was said."""
+
+    dst: str
+    gw: str = ""
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
+
+    @property
+    def version(self) -> str:
+        """The IP version, as old results write it."""
+        return ip_version(self.dst)
+
+
+@record
+class Result:
+    """What an ADD made."""
+
+    interfaces: list[Interface]
+    ips: list[IPConfig]
+    routes: list[Route]
+    dns: dict[str, Any]
+
+
+def ip_version(text: str) -> str:
+    """The IP version of an address or network, as old results write it."""
+    return "6" if ":" in text else "4"
+
+
+def encode(result: Result, version: str) -> dict[str, Any]:
+    """Write `result` as `version` of the specification has it.
+
+    Raises CniError 1 where that version cannot hold it: 0.2.0 and older know one address per family.
+    """
+    if not speaks(version, "0.3.0"):
+        return {"cniVersion": version, **_encode_families(result, version), "dns": result.dns}
+    with_fields = speaks(version, "1.1.0")
+    ips = [
+        _set(version=None if speaks(version, "1.0.0") else ip.version, interface=ip.interface)
+        | _set(address=ip.address, gateway=ip.gateway or None)
+        for ip in result.ips
+    ]
+    encoded: dict[str, Any] = {"cniVersion": version}
+    if result.interfaces:
+        encoded["interfaces"] = [_encode_interface(each, with_fields) for each in result.interfaces]
+    if ips:
+        encoded["ips"] = ips
+    if result.routes:
+        encoded["routes"] = [_encode_route(route, with_fields) for route in result.routes]
+    return encoded | {"dns": result.dns}
+
+
+def _encode_interface(interface: Interface, with_fields: bool) -> dict[str, Any]:
+    encoded = {"name": interface.name} | _set(mac=interface.mac or None)
+    if with_fields:
+        encoded |= _set(
+            mtu=interface.mtu or None,
+            socketPath=interface.socket_path or None,
+            pciID=interface.pci_id or None,
+        )
+    return encoded | _set(sandbox=interface.sandbox or None)
+
+
+def _encode_route(route: Route, with_fields: bool) -> dict[str, Any]:
+    encoded = {"dst": route.dst} | _set(gw=route.gw or None)
+    if with_fields:
+        encoded |= _set(
+            mtu=route.mtu or None,
+            advmss=route.advmss or None,
+            priority=route.priority or None,
+            table=route.table,
+            scope=route.scope,
+        )
+    return encoded
+
+
+def _encode_families(result: Result, version: str) -> dict[str, Any]:
+    encoded: dict[str, Any] = {}
+    for ip in result.ips:
+        key = f"ip{ip.version}"
+        if key in encoded:
+            raise CniError(
+                INCOMPATIBLE_VERSION,
+                f"CNI version {version} cannot hold two IPv{ip.version} addresses",
+            )
+        routes = [_encode_route(r, False) for r in result.routes if r.version == ip.version]
+        encoded[key] = {"ip": ip.address} | _set(gateway=ip.gateway or None, routes=routes or None)
+    return encoded
+
+
+def _set(**members: Any) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if value is not None}
+
+
+def decode(encoded: dict[str, Any]) -> Result:
+    """Read a result (a prevResult, or an IPAM plugin's answer) of any version.
+
+    Raises KeyError, TypeError, ValueError or AttributeError where it is not of the specification's form.
+    """
+    ips = [IPConfig(ip["address"], ip.get("gateway", ""), ip.get("interface")) for ip in _list(encoded, "ips")]
+    routes = [_decode_route(route) for route in _list(encoded, "routes")]
+    for family in ("ip4", "ip6"):
+        if old := encoded.get(family):
+            ips.append(IPConfig(old["ip"], old.get("gateway", "")))
+            routes += [_decode_route(route) for route in _list(old, "routes")]
+    interfaces = [
+        Interface(
+            each["name"],
+            each.get("mac", ""),
+            each.get("sandbox", ""),
+            each.get("mtu", 0),
+            each.get("socketPath", ""),
+            each.get("pciID", ""),
+        )
+        for each in _list(encoded, "interfaces")
+    ]
+    return Result(interfaces, ips, routes, encoded.get("dns") or {})
+
+
+def _decode_route(route: dict[str, Any]) -> Route:
+    return Route(
+        route["dst"],
+        route.get("gw") or "",
+        route.get("mtu", 0),
+        route.get("advmss", 0),
+        route.get("priority", 0),
+        route.get("table"),
+        route.get("scope"),
+    )
+
+
+def _list(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    return encoded.get(key) or []

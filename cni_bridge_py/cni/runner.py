@@ -1,0 +1,144 @@
+"""From the environment and standard input to a verb, and from its outcome to standard output.
+
+The only place that prints or exits. SPEC.md, section 2, "Execution protocol".
+"""
+
+from __future__ import annotations
+
+import os
+
+from cni_bridge_py.cni import jsontext
+from cni_bridge_py.cni.errors import (
+    DECODE_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INTERNAL,
+    INVALID_CONFIG,
+    IO_FAILURE,
+    CniError,
+)
+from cni_bridge_py.cni.request import read_request
+from cni_bridge_py.cni.result import NEWEST, VERSIONS, speaks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from cni_bridge_py.cni.request import Request
+
+    Verb = Callable[[Request, dict[str, Any]], dict[str, Any] | None]
+    """Takes the request and the configuration; returns what goes to standard output, if anything."""
+
+LARGEST_CONFIG = 16 << 20
+"""Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
+
+FIRST_VERSION = {"CHECK": "0.4.0"}
+"""The specification's version that brought a verb, where it was not there from the start."""
+
+
+def run(verbs: Mapping[str, Verb]) -> int:
+    """Serve the invocation that the environment describes; return the exit status."""
+    version = NEWEST
+    answer: dict[str, Any] | None
+    try:
+        request = read_request(os.environ)
+        config = _read_config(request.command)
+        if request.command == "VERSION":
+            answer = _versions(config)
+        else:
+            version = _agreed_version(config)
+            answer = _call(verbs[request.command], request, config, version)
+    except CniError as error:
+        return _fail(version, error)
+    except BaseException as error:
+        return _fail(version, CniError(INTERNAL, _say(error), _where(error)))
+    if answer is not None:
+        _print(answer)
+    return 0
+
+
+def _call(verb: Verb, request: Request, config: dict[str, Any], version: str) -> dict[str, Any] | None:
+    first = FIRST_VERSION.get(request.command, VERSIONS[0])
+    if not speaks(version, first):
+        msg = f"cniVersion: {version} has no {request.command}, which came with {first}"
+        raise CniError(INCOMPATIBLE_VERSION, msg)
+    return verb(request, config)
+
+
+def _read_config(command: str) -> dict[str, Any]:
+    data = _read_stdin()
+    if command == "VERSION" and not data.strip():
+        return {}
+    try:
+        config = jsontext.loads(data)
+    except ValueError as error:
+        msg = f"cannot decode the network configuration on standard input: {error}"
+        raise CniError(DECODE_FAILURE, msg) from None
+    if not isinstance(config, dict):
+        raise CniError(DECODE_FAILURE, "the network configuration on standard input is no JSON object")
+    return config
+
+
+def _read_stdin() -> bytes:
+    chunks = []
+    size = 0
+    try:
+        while chunk := os.read(0, 1 << 16):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > LARGEST_CONFIG:
+                msg = f"the network configuration on standard input is over {LARGEST_CONFIG} bytes"
+                raise CniError(DECODE_FAILURE, msg)
+    except OSError as error:
+        msg = f"cannot read the network configuration from standard input: {error.strerror}"
+        raise CniError(IO_FAILURE, msg) from None
+    return b"".join(chunks)
+
+
+def _versions(config: dict[str, Any]) -> dict[str, Any]:
+    # A runtime asks this to find a version that both speak, so no version is an error here.
+    asked = config.get("cniVersion")
+    return {
+        "cniVersion": asked if asked in VERSIONS else NEWEST,
+        "supportedVersions": list(VERSIONS),
+    }
+
+
+def _agreed_version(config: dict[str, Any]) -> str:
+    # A configuration older than the key itself has none: libcni takes that for 0.1.0.
+    version = config.get("cniVersion") or VERSIONS[0]
+    if not isinstance(version, str):
+        raise CniError(INVALID_CONFIG, f"cniVersion: expected a string, got {jsontext.dumps(version)}")
+    if version not in VERSIONS:
+        raise CniError(
+            INCOMPATIBLE_VERSION,
+            f"cniVersion: {version} is not supported",
+            f"this plugin speaks {', '.join(VERSIONS)}",
+        )
+    return version
+
+
+def _fail(version: str, error: CniError) -> int:
+    answer: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.msg}
+    _print(answer | {"details": error.details} if error.details else answer)
+    return 1
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of ours that the error came through, for whoever reports it."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if not trace:
+        return ""
+    return f"unexpected at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _print(answer: dict[str, Any]) -> None:
+    data = (jsontext.dumps(answer) + "\n").encode()
+    while data:
+        data = data[os.write(1, data) :]

@@ -1,0 +1,1 @@
+"""Addresses: which are free, who holds which. Knows nothing of links."""

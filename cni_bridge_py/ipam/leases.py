@@ -1,0 +1,171 @@
+"""The lease store: one directory for each network, in the reference host-local's format.
+
+    <dataDir>/<network>/<ip>                        container id CRLF interface name: who holds <ip>
+    <dataDir>/<network>/last_reserved_ip.<n>        the address given out last from range set <n>
+    <dataDir>/<network>/lock                        flock(2) on this one guards all of the above
+    <dataDir>/<network>/.attachments/<key>/<ip>     ours alone: the same file, hard-linked
+
+A lease of ours is written under `.attachments` first and then linked to its place: link(2) is the atomic claim, so
+that no lease is ever seen half-written, and an attachment's leases are found without reading all the others. The
+reference, which walks the whole tree and compares contents, sees and removes both names.
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, flock
+
+from cni_bridge_py.addresses import parse_ip
+from cni_bridge_py.cni.errors import IO_FAILURE, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+INDEX = ".attachments"
+LAST_RESERVED = "last_reserved_ip."
+
+
+class LeaseStore:
+    """One network's leases. As a context manager it holds the network's lock.
+
+    Every method is called with the lock held; what the file system refuses leaves the `with` as CniError 5.
+    """
+
+    def __init__(self, data_dir: str, network: str) -> None:
+        self.path = f"{data_dir}/{network}"
+        self._lock = -1
+
+    def __enter__(self) -> LeaseStore:
+        try:
+            os.makedirs(self.path, mode=0o755, exist_ok=True)
+            self._lock = os.open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flock(self._lock, LOCK_EX)
+        except OSError as error:
+            raise _failed(self.path, error) from None
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._lock)
+        if isinstance(error, OSError):
+            raise _failed(self.path, error) from None
+
+    def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
+        """Take `ip` for an attachment; return whether it was free. `key` is the attachment's name in the index."""
+        mine = f"{self.path}/{INDEX}/{key}/{ip}"
+        os.makedirs(f"{self.path}/{INDEX}/{key}", exist_ok=True)
+        _write(mine, f"{container_id}\r\n{ifname}")
+        try:
+            os.link(mine, f"{self.path}/{ip}")
+        except FileExistsError:
+            os.unlink(mine)
+            return False
+        return True
+
+    def taken(self) -> set[str]:
+        """The addresses that are given out, whoever did it."""
+        return set(os.listdir(self.path))
+
+    def last_reserved(self, position: int) -> tuple[int, int] | None:
+        """The address given out last from a range set, as (version, value)."""
+        try:
+            return parse_ip(_read(f"{self.path}/{LAST_RESERVED}{position}").strip())
+        except (OSError, ValueError):
+            return None  # without it round-robin starts afresh, no more
+
+    def remember(self, position: int, ip: str) -> None:
+        """Note the address that was given out from a range set."""
+        _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
+
+    def attachments(self) -> list[str]:
+        """The keys of the attachments that hold leases of ours."""
+        return _entries(f"{self.path}/{INDEX}")
+
+    def of_attachment(self, key: str) -> list[str]:
+        """The addresses that an attachment holds through the index."""
+        return [ip for ip in _entries(f"{self.path}/{INDEX}/{key}") if self._is_claimed(key, ip)]
+
+    def holder(self, ip: str) -> tuple[str, str] | None:
+        """Container id and interface name of who holds `ip` (no interface name in leases of before 2018)."""
+        try:
+            container_id, _, ifname = _read(f"{self.path}/{ip}").strip().partition("\r\n")
+        except FileNotFoundError:
+            return None
+        return container_id, ifname
+
+    def release_attachment(self, key: str) -> None:
+        """Release what an attachment holds through the index; nothing held is no error."""
+        folder = f"{self.path}/{INDEX}/{key}"
+        for ip in _entries(folder):
+            if self._is_claimed(key, ip):
+                _remove(f"{self.path}/{ip}")
+            _remove(f"{folder}/{ip}")
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            pass
+
+    def release_foreign(self, container_id: str, ifname: str, hints: list[str]) -> None:
+        """Release the leases that another plugin wrote for an attachment, found by their content.
+
+        `hints` are looked at first; only where none of them is such a lease, all foreign leases are read.
+        """
+        holders = ((container_id, ifname), (container_id, ""))
+        found = [ip for ip in hints if self.holder(ip) in holders]
+        for ip in found or [ip for ip in self._foreign() if self.holder(ip) in holders]:
+            _remove(f"{self.path}/{ip}")
+
+    def _foreign(self) -> list[str]:
+        # Ours have two names. scandir() gives the entries, st_nlink tells without opening them.
+        with os.scandir(self.path) as entries:
+            return [entry.name for entry in entries if _is_ip(entry.name) and entry.stat().st_nlink == 1]
+
+    def _is_claimed(self, key: str, ip: str) -> bool:
+        # Between writing and linking we may have been killed, and the address since given to another.
+        try:
+            return os.path.samefile(f"{self.path}/{INDEX}/{key}/{ip}", f"{self.path}/{ip}")
+        except FileNotFoundError:
+            return False
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        parse_ip(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _read(path: str) -> str:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 4096).decode(errors="replace")
+    finally:
+        os.close(file)
+
+
+def _write(path: str, text: str) -> None:
+    # Not open(): it costs an import of the codec and a buffer for 70 bytes.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _failed(path: str, error: OSError) -> CniError:
+    return CniError(IO_FAILURE, f"lease store {error.filename or path}: {error.strerror}")

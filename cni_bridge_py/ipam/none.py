@@ -1,0 +1,30 @@
+"""No addresses: a network of layer 2 alone, whose configuration has no `ipam`."""
+
+from __future__ import annotations
+
+from cni_bridge_py.cni.result import IPConfig, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+
+class NoIpam:
+    """What HostLocal is, for pods that get no address."""
+
+    def __enter__(self) -> NoIpam:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def add(self, is_living: Callable[[str], bool]) -> Result:
+        """No addresses."""
+        return Result([], [], [], {})
+
+    def delete(self, ips: list[IPConfig]) -> None:
+        """Nothing is held."""
+
+    def check(self, ips: list[IPConfig]) -> None:
+        """Nothing is to be held."""

@@ -1,0 +1,48 @@
+"""The kernel as a verb sees it: the host's links, the pod's links, and the host's packet filter."""
+
+from __future__ import annotations
+
+from cni_bridge_py.kernel.netns import Inside, NetNS
+from cni_bridge_py.kernel.nftables import Nftables
+from cni_bridge_py.kernel.rtnetlink import Rtnetlink
+
+
+class Kernel:
+    """Sockets into the host's namespace and, where there is one, into the pod's; each made when first used."""
+
+    def __init__(self, netns: NetNS | None = None) -> None:
+        self.netns = netns
+        self._host: Rtnetlink | None = None
+        self._pod: Rtnetlink | None = None
+        self._nftables: Nftables | None = None
+
+    @property
+    def host(self) -> Rtnetlink:
+        """rtnetlink of the host's namespace."""
+        self._host = self._host or Rtnetlink()
+        return self._host
+
+    @property
+    def pod(self) -> Rtnetlink:
+        """rtnetlink of the pod's namespace."""
+        if not self._pod:
+            with self.inside_pod():
+                self._pod = Rtnetlink()
+        return self._pod
+
+    @property
+    def nftables(self) -> Nftables:
+        """nftables of the host's namespace."""
+        self._nftables = self._nftables or Nftables()
+        return self._nftables
+
+    @property
+    def pod_netns(self) -> NetNS:
+        """The pod's namespace, for the verbs that have one."""
+        if not self.netns:
+            raise LookupError("this verb has no pod namespace")
+        return self.netns
+
+    def inside_pod(self) -> Inside:
+        """A context manager that has the process in the pod's namespace, for sysctls."""
+        return Inside(self.pod_netns)

@@ -1,0 +1,184 @@
+"""Netlink: messages, attributes, and a socket to send them through (netlink(7), linux/netlink.h)."""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from struct import Struct, pack, unpack_from
+
+from cni_bridge_py.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLM_F_APPEND = 0x800
+NLM_F_ACK_TLVS = 0x200
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSGERR_ATTR_MSG = 1
+
+NLA_F_NESTED = 1 << 15
+NLA_TYPE_MASK = 0x3FFF
+
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+
+RECEIVE_SIZE = 1 << 17
+"""Bytes. The kernel fills at most 32 KiB of a dump into one datagram."""
+
+NLMSGHDR = Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port id."""
+
+
+class NetlinkError(Exception):
+    """The kernel refused a request. `errno` is its reason, the text what it says about it."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message or os.strerror(errno))
+        self.errno = errno
+
+
+@record
+class Message:
+    """A request: its type, its flags besides NLM_F_REQUEST, and everything after the header."""
+
+    type: int
+    flags: int
+    payload: bytes
+
+
+def attribute(kind: int, data: bytes) -> bytes:
+    """struct nlattr, padded to four bytes."""
+    return pack("=HH", len(data) + 4, kind) + data + bytes(-len(data) % 4)
+
+
+def u8(kind: int, value: int) -> bytes:
+    """NLA_U8."""
+    return attribute(kind, value.to_bytes(1, "little"))
+
+
+def u32(kind: int, value: int) -> bytes:
+    """NLA_U32, in the machine's byte order as rtnetlink has it."""
+    return attribute(kind, pack("=I", value))
+
+
+def be32(kind: int, value: int) -> bytes:
+    """NLA_BE32, in network byte order as nfnetlink has it."""
+    return attribute(kind, pack(">I", value))
+
+
+def text(kind: int, value: str) -> bytes:
+    """NLA_NUL_STRING."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def nested(kind: int, *attributes: bytes) -> bytes:
+    """NLA_NESTED."""
+    return attribute(kind | NLA_F_NESTED, b"".join(attributes))
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes in `data` as (type, payload); stops at the first that is malformed."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & NLA_TYPE_MASK, data[offset + 4 : offset + length]
+        offset += length + 3 & ~3
+
+
+def encode(message: Message, sequence: int) -> bytes:
+    """The message as it goes to the kernel."""
+    flags = message.flags | NLM_F_REQUEST
+    header = NLMSGHDR.pack(16 + len(message.payload), message.type, flags, sequence, 0)
+    return header + message.payload
+
+
+class NetlinkSocket:
+    """A netlink socket of the network namespace that the process was in when it was made."""
+
+    def __init__(self, protocol: int) -> None:
+        self._sequence = 0
+        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        try:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        except OSError:
+            pass  # kernels before 4.20: dumps come unfiltered, and every reader filters again
+
+    def ask(self, message: Message) -> list[bytes]:
+        """Send one request and return the payloads of the replies, until the kernel acknowledges.
+
+        Raises NetlinkError when the kernel refuses.
+        """
+        if message.flags & NLM_F_DUMP != NLM_F_DUMP:
+            message = Message(message.type, message.flags | NLM_F_ACK, message.payload)
+        self._sequence += 1
+        self._socket.send(encode(message, self._sequence))
+        return self._replies(self._sequence)
+
+    def transact(self, messages: list[Message], first: Message, last: Message) -> None:
+        """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.
+
+        Raises NetlinkError with the first reason when the kernel refuses.
+        """
+        sequence = self._sequence + 1
+        self._sequence += len(messages) + 2
+        asked = [Message(each.type, each.flags | NLM_F_ACK, each.payload) for each in messages]
+        batch = [encode(each, sequence + i) for i, each in enumerate([first, *asked, last])]
+        self._socket.send(b"".join(batch))
+        acknowledged = 0
+        while acknowledged < len(messages):
+            for kind, flags, payload in self._receive(sequence):
+                if kind == NLMSG_ERROR:
+                    _raise_refusal(flags, payload)
+                    acknowledged += 1
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _replies(self, sequence: int) -> list[bytes]:
+        replies: list[bytes] = []
+        while True:
+            for kind, flags, payload in self._receive(sequence):
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    _raise_refusal(flags, payload)
+                    return replies
+                replies.append(payload)
+
+    def _receive(self, sequence: int) -> Iterator[tuple[int, int, bytes]]:
+        """The messages of one datagram as (type, flags, payload), but for answers to requests before
+        `sequence`, which may be left of a batch that was refused."""
+        data = self._socket.recv(RECEIVE_SIZE)
+        offset = 0
+        while offset + 16 <= len(data):
+            length, kind, flags, reply_to, _ = NLMSGHDR.unpack_from(data, offset)
+            if reply_to >= sequence:
+                yield kind, flags, data[offset + 16 : offset + length]
+            offset += length + 3 & ~3
+
+
+def _raise_refusal(flags: int, payload: bytes) -> None:
+    """Raise what a struct nlmsgerr (or a dump's end, which starts alike) reports, unless it is success."""
+    errno = -unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+    if not errno:
+        return
+    message = ""
+    if flags & NLM_F_ACK_TLVS:
+        # After the error and the header of the request come the attributes of the extended acknowledgement.
+        told = dict(attributes(payload[20:]))
+        message = told.get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
+    raise NetlinkError(errno, message)

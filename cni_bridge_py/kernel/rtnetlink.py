@@ -1,0 +1,355 @@
+"""rtnetlink: the handful of messages that wiring a pod takes (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h).
+
+Functions make messages and change nothing; `Rtnetlink` sends them in one network namespace and reads the kernel's
+answers.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6
+from errno import ENODEV
+from struct import Struct, unpack_from
+
+from cni_bridge_py.addresses import IPNetwork, packed, parse_ip
+from cni_bridge_py.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    Message,
+    NetlinkError,
+    NetlinkSocket,
+    attribute,
+    attributes,
+    nested,
+    text,
+    u8,
+    u32,
+)
+from cni_bridge_py.record import record
+
+NETLINK_ROUTE = 0
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+RTM_NEWADDR = 20
+RTM_DELADDR = 21
+RTM_GETADDR = 22
+RTM_NEWROUTE = 24
+RTM_GETROUTE = 26
+
+AF_UNSPEC = 0
+AF_BRIDGE = 7
+
+IFINFOMSG = Struct("=BxHiII")
+"""struct ifinfomsg: family, device type, index, flags, which flags to change."""
+IFF_UP = 0x1
+IFF_PROMISC = 0x100
+
+IFLA_ADDRESS = 1
+IFLA_IFNAME = 3
+IFLA_MTU = 4
+IFLA_MASTER = 10
+IFLA_PROTINFO = 12
+IFLA_LINKINFO = 18
+IFLA_NET_NS_FD = 28
+IFLA_IFALIAS = 20
+IFLA_EXT_MASK = 29
+IFLA_INFO_KIND = 1
+IFLA_INFO_DATA = 2
+IFLA_INFO_SLAVE_DATA = 5
+IFLA_BRPORT_MODE = 4
+VETH_INFO_PEER = 1
+RTEXT_FILTER_SKIP_STATS = 8
+
+IFADDRMSG = Struct("=BBBBI")
+"""struct ifaddrmsg: family, prefix length, flags, scope, index."""
+IFA_ADDRESS = 1
+IFA_LOCAL = 2
+IFA_BROADCAST = 4
+IFA_FLAGS = 8
+IFA_F_NODAD = 0x02
+IFA_F_DADFAILED = 0x08
+IFA_F_TENTATIVE = 0x40
+
+RTMSG = Struct("=BBBBBBBBI")
+"""struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags."""
+RT_TABLE_MAIN = 254
+RTPROT_BOOT = 3
+RT_SCOPE_UNIVERSE = 0
+RTN_UNICAST = 1
+RTA_DST = 1
+RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_PRIORITY = 6
+RTA_METRICS = 8
+RTA_TABLE = 15
+RTAX_MTU = 2
+RTAX_ADVMSS = 8
+
+FAMILY = {4: AF_INET, 6: AF_INET6}
+
+
+@record
+class Link:
+    """A link as RTM_GETLINK tells it; `master` is an index, 0 for none, `hairpin` its bridge port's mode."""
+
+    index: int
+    name: str
+    kind: str
+    flags: int
+    mac: str
+    mtu: int
+    master: int
+    alias: str
+    hairpin: bool
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the link was set up (IFF_UP), not whether it has a carrier."""
+        return bool(self.flags & IFF_UP)
+
+
+@record
+class KernelRoute:
+    """A route as RTM_GETROUTE tells it; `gw` is None for a route without gateway, `dst` of length 0 the default."""
+
+    dst: IPNetwork
+    gw: tuple[int, int] | None
+    oif: int
+    table: int
+    scope: int
+    priority: int
+    mtu: int
+    advmss: int
+
+
+def mac_bytes(mac: str) -> bytes:
+    """A MAC address written with colons, as bytes."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+# Links
+
+
+def get_link(name: str) -> Message:
+    """Ask for one link by its name."""
+    return Message(
+        RTM_GETLINK,
+        0,
+        IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS),
+    )
+
+
+def new_bridge(name: str, mac: str, mtu: int) -> Message:
+    """ip link add NAME up [address MAC] [mtu MTU] type bridge; a MAC that is given is pinned."""
+    return Message(
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        IFINFOMSG.pack(AF_UNSPEC, 0, 0, IFF_UP, IFF_UP)
+        + text(IFLA_IFNAME, name)
+        + (attribute(IFLA_ADDRESS, mac_bytes(mac)) if mac else b"")
+        + (u32(IFLA_MTU, mtu) if mtu else b"")
+        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge")),
+    )
+
+
+def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int, mtu: int) -> Message:
+    """ip link add NAME address MAC [mtu MTU] type veth peer name PEER address PEER_MAC [mtu MTU] netns FD."""
+    common = u32(IFLA_MTU, mtu) if mtu else b""
+    peer_info = (
+        IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
+        + text(IFLA_IFNAME, peer)
+        + attribute(IFLA_ADDRESS, mac_bytes(peer_mac))
+        + u32(IFLA_NET_NS_FD, peer_netns)
+        + common
+    )
+    return Message(
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
+        + text(IFLA_IFNAME, name)
+        + attribute(IFLA_ADDRESS, mac_bytes(mac))
+        + common
+        + nested(
+            IFLA_LINKINFO,
+            text(IFLA_INFO_KIND, "veth"),
+            nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer_info)),
+        ),
+    )
+
+
+def set_link(name: str, *changes: bytes, flags: int = 0) -> Message:
+    """ip link set NAME ...: turn `flags` on and make the `changes`, attributes from the functions below."""
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, flags, flags)
+    return Message(RTM_SETLINK, 0, header + text(IFLA_IFNAME, name) + b"".join(changes))
+
+
+def master(index: int) -> bytes:
+    """ip link set ... master"""
+    return u32(IFLA_MASTER, index)
+
+
+def alias(value: str) -> bytes:
+    """ip link set ... alias"""
+    return attribute(IFLA_IFALIAS, value.encode())
+
+
+def address(mac: str) -> bytes:
+    """ip link set ... address"""
+    return attribute(IFLA_ADDRESS, mac_bytes(mac))
+
+
+def set_hairpin(index: int) -> Message:
+    """bridge link set dev ... hairpin on"""
+    header = IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
+    return Message(RTM_SETLINK, 0, header + nested(IFLA_PROTINFO, u8(IFLA_BRPORT_MODE, 1)))
+
+
+def del_link(name: str) -> Message:
+    """ip link del NAME"""
+    return Message(RTM_DELLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name))
+
+
+def parse_link(payload: bytes) -> Link:
+    """Read an answer to `get_link`."""
+    _, _, index, flags, _ = IFINFOMSG.unpack_from(payload)
+    told = dict(attributes(payload[IFINFOMSG.size :]))
+    info = dict(attributes(told.get(IFLA_LINKINFO, b"")))
+    port = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
+    return Link(
+        index=index,
+        name=_text(told.get(IFLA_IFNAME, b"")),
+        kind=_text(info.get(IFLA_INFO_KIND, b"")),
+        flags=flags,
+        mac=told.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu=_u32(told.get(IFLA_MTU)),
+        master=_u32(told.get(IFLA_MASTER)),
+        alias=_text(told.get(IFLA_IFALIAS, b"")),
+        hairpin=port.get(IFLA_BRPORT_MODE) == b"\1",
+    )
+
+
+# Addresses
+
+
+def new_address(index: int, network: IPNetwork, dad: bool = False) -> Message:
+    """ip address add NETWORK dev INDEX [nodad]; the broadcast address is set for IPv4, as `broadcast +` does."""
+    ip = packed(network.version, network.value)
+    flags = IFA_F_NODAD if network.version == 6 and not dad else 0
+    payload = IFADDRMSG.pack(FAMILY[network.version], network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
+    payload += attribute(IFA_LOCAL, ip) + attribute(IFA_ADDRESS, ip) + u32(IFA_FLAGS, flags)
+    if network.version == 4 and network.prefixlen < 31:
+        payload += attribute(IFA_BROADCAST, packed(4, network.last))
+    return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, payload)
+
+
+def del_address(index: int, network: IPNetwork) -> Message:
+    """ip address del NETWORK dev INDEX"""
+    payload = IFADDRMSG.pack(FAMILY[network.version], network.prefixlen, 0, 0, index)
+    return Message(RTM_DELADDR, 0, payload + attribute(IFA_LOCAL, packed(network.version, network.value)))
+
+
+def get_addresses(index: int, version: int) -> Message:
+    """ip -VERSION address show dev INDEX"""
+    return Message(RTM_GETADDR, NLM_F_DUMP, IFADDRMSG.pack(FAMILY[version], 0, 0, 0, index))
+
+
+# Routes
+
+
+def new_route(
+    dst: IPNetwork,
+    gw: str,
+    oif: int,
+    *,
+    mtu: int = 0,
+    advmss: int = 0,
+    priority: int = 0,
+    table: int | None = None,
+    scope: int | None = None,
+) -> Message:
+    """ip route add DST [via GW] dev OIF [metric PRIORITY] [table TABLE] [scope SCOPE] [mtu MTU] [advmss ADVMSS]"""
+    metrics = (u32(RTAX_MTU, mtu) if mtu else b"") + (u32(RTAX_ADVMSS, advmss) if advmss else b"")
+    payload = RTMSG.pack(
+        FAMILY[dst.version],
+        dst.prefixlen,
+        0,
+        0,
+        RT_TABLE_MAIN if table is None else table if table < 256 else 0,
+        RTPROT_BOOT,
+        scope or RT_SCOPE_UNIVERSE,
+        RTN_UNICAST,
+        0,
+    )
+    payload += attribute(RTA_DST, packed(dst.version, dst.first)) if dst.prefixlen else b""
+    payload += attribute(RTA_GATEWAY, packed(*parse_ip(gw))) if gw else b""
+    payload += u32(RTA_OIF, oif)
+    payload += u32(RTA_PRIORITY, priority) if priority else b""
+    payload += u32(RTA_TABLE, table) if table is not None else b""
+    payload += nested(RTA_METRICS, metrics) if metrics else b""
+    return Message(RTM_NEWROUTE, NLM_F_CREATE, payload)
+
+
+def get_routes(version: int) -> Message:
+    """ip -VERSION route show table all"""
+    return Message(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def parse_route(payload: bytes, version: int) -> KernelRoute:
+    """Read one of the answers to `get_routes`."""
+    _, length, _, _, table, _, scope, _, _ = RTMSG.unpack_from(payload)
+    told = dict(attributes(payload[RTMSG.size :]))
+    metrics = dict(attributes(told.get(RTA_METRICS, b"")))
+    gw = told.get(RTA_GATEWAY)
+    return KernelRoute(
+        dst=IPNetwork(version, int.from_bytes(told.get(RTA_DST, b""), "big"), length),
+        gw=(version, int.from_bytes(gw, "big")) if gw else None,
+        oif=_u32(told.get(RTA_OIF)),
+        table=_u32(told.get(RTA_TABLE)) or table,
+        scope=scope,
+        priority=_u32(told.get(RTA_PRIORITY)),
+        mtu=_u32(metrics.get(RTAX_MTU)),
+        advmss=_u32(metrics.get(RTAX_ADVMSS)),
+    )
+
+
+def _u32(data: bytes | None) -> int:
+    return int(unpack_from("=I", data)[0]) if data else 0
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+class Rtnetlink(NetlinkSocket):
+    """An rtnetlink socket: the links, addresses and routes of one network namespace."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_ROUTE)
+
+    def link(self, name: str) -> Link | None:
+        """The link of that name, or None."""
+        try:
+            return parse_link(self.ask(get_link(name))[0])
+        except NetlinkError as error:
+            if error.errno == ENODEV:
+                return None
+            raise
+
+    def addresses(self, index: int, version: int) -> dict[IPNetwork, int]:
+        """The addresses of a link and their flags (IFA_F_*)."""
+        found = {}
+        for payload in self.ask(get_addresses(index, version)):
+            _, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
+            told = dict(attributes(payload[IFADDRMSG.size :]))
+            ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
+            if owner == index:
+                network = IPNetwork(version, int.from_bytes(ip, "big"), length)
+                found[network] = _u32(told.get(IFA_FLAGS)) or old_flags
+        return found
+
+    def routes(self, version: int) -> list[KernelRoute]:
+        """The routes of every table."""
+        return [parse_route(payload, version) for payload in self.ask(get_routes(version))]

@@ -1,0 +1,41 @@
+"""Kernel parameters of the network namespace that the process is in (sysctl(8), proc_sys_net(5))."""
+
+from __future__ import annotations
+
+import os
+
+
+def path_of(name: str) -> str:
+    """The file of a parameter, `net/ipv4/ip_forward`; slashes, since interface names may hold dots."""
+    return f"/proc/sys/{name}"
+
+
+def exists(name: str) -> bool:
+    """Whether the kernel has the parameter; without IPv6 it has none of `net/ipv6`."""
+    return os.path.exists(path_of(name))
+
+
+def read(name: str) -> str:
+    """The parameter's value.
+
+    Raises OSError when there is no such parameter.
+    """
+    file = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 256).decode().strip()
+    finally:
+        os.close(file)
+
+
+def ensure(name: str, value: str) -> None:
+    """Set the parameter unless it has that value: a container's /proc/sys may be read-only and right.
+
+    Raises OSError when it cannot be set.
+    """
+    if read(name) == value:
+        return
+    file = os.open(path_of(name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, value.encode())
+    finally:
+        os.close(file)

@@ -1,0 +1,1 @@
+"""What an attachment is made of: a list of steps, planned purely and then applied."""
