@@ -531,7 +531,8 @@ class AddRoute(Step):
         words += [f"dev {self.pod}"]
         words += [f"metric {route.priority}"] if route.priority else []
         words += [f"table {route.table}"] if route.table is not None else []
-        words += [f"scope {route.scope or 0}"] if version == 4 else []
+        # `ip` takes the scope from the gateway, and link where there is none; the plugin's is global unless asked.
+        words += [f"scope {route.scope or 0}"] if version == 4 and (route.scope or not self.gw) else []
         words += [f"mtu {route.mtu}"] if route.mtu else []
         words += [f"advmss {route.advmss}"] if route.advmss else []
         return [f"{IN_POD} {' '.join(words)}"]
