@@ -9,6 +9,10 @@ import sys
 def main() -> int:
     """Serve a container runtime or a person; return the exit status."""
     if "CNI_COMMAND" in os.environ:
+        if os.path.basename(sys.argv[0]) == "host-local-py":
+            from cni_bridge_py import ipam_plugin
+
+            return ipam_plugin.main()
         from cni_bridge_py import plugin
 
         return plugin.main()

@@ -7,7 +7,7 @@ A key that is not known is ignored, as the specification asks; `null` is the sam
 from __future__ import annotations
 
 from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
-from cni_bridge_py.cni.errors import INVALID_CONFIG, CniError
+from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import Result, Route, decode, speaks
 from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap
@@ -15,7 +15,7 @@ from cni_bridge_py.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 DEFAULT_BRIDGE = "cni0"
@@ -23,7 +23,14 @@ DEFAULT_DATA_DIR = "/var/lib/cni/networks"
 NAME_MAX = 180
 """The name is part of a file name and of an nftables rule's comment, which have room for 255 bytes."""
 
+HOST_LOCAL = ("host-local", "host-local-py")
+"""The values of `ipam.type` that mean the address store in this program; others are programs to be run."""
+
+VALID_ATTACHMENTS = "cni.dev/valid-attachments"
+
+HEX = frozenset("0123456789abcdef")
 LARGEST_MTU = 65535
+LARGEST_VLAN = 4094
 LARGEST_U32 = (1 << 32) - 1
 
 
@@ -36,6 +43,7 @@ class IpamConfig:
     routes: list[Route]
     data_dir: str
     resolv_conf: str
+    requested: list[tuple[int, int]]
 
 
 @record
@@ -53,17 +61,26 @@ class NetworkConfig:
     mtu: int
     hairpin_mode: bool
     promisc_mode: bool
+    port_isolation: bool
+    mac_spoof_check: bool
+    enable_dad: bool
+    disable_container_interface: bool
+    vlan: int
+    vlan_trunk: list[int]
+    preserve_default_vlan: bool
+    mac: str
     dns: dict[str, Any]
     ipam: IpamConfig | None
     prev_result: Result | None
 
 
-def read_config(raw: dict[str, Any]) -> NetworkConfig:
-    """Validate a network configuration whose `cniVersion` was agreed already.
+def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> NetworkConfig:
+    """Validate a network configuration whose `cniVersion` was agreed already; `args` are those of CNI_ARGS.
 
     Raises CniError 7 that names the first key at fault, by its path, and what was expected.
     """
     top = Section(raw, "")
+    asked = Asked(top, args or {})
     version = top.string("cniVersion") or "0.1.0"
     is_default_gateway = top.boolean("isDefaultGateway")
     config = NetworkConfig(
@@ -78,29 +95,75 @@ def read_config(raw: dict[str, Any]) -> NetworkConfig:
         mtu=top.integer("mtu", 0, LARGEST_MTU) or 0,
         hairpin_mode=top.boolean("hairpinMode"),
         promisc_mode=top.boolean("promiscMode"),
+        port_isolation=top.boolean("portIsolation"),
+        mac_spoof_check=top.boolean("macspoofchk"),
+        enable_dad=top.boolean("enabledad"),
+        disable_container_interface=top.boolean("disableContainerInterface"),
+        vlan=top.integer("vlan", 0, LARGEST_VLAN) or 0,
+        vlan_trunk=_vlan_trunk(top),
+        preserve_default_vlan=top.boolean("preserveDefaultVlan", default=True),
+        mac=_mac(asked),
         dns=_dns(top.section("dns")),
-        ipam=_ipam(top.section("ipam"), version),
+        ipam=_ipam(top.section("ipam"), asked, version),
         prev_result=_prev_result(top),
     )
+    _refuse_contradictions(top, config)
+    return config
+
+
+def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str, IpamConfig, Result | None]:
+    """Validate what an IPAM plugin looks at, whose main plugin is another: network name, `ipam`, and prevResult.
+
+    Raises CniError 7 as `read_config` does.
+    """
+    top = Section(raw, "")
+    name = _name(top)
+    section = top.section("ipam")
+    if not section:
+        raise top.invalid("ipam", "expected an object")
+    ipam = _host_local(section, Asked(top, args), top.string("cniVersion") or "0.1.0")
+    return name, ipam, _prev_result(top)
+
+
+def valid_attachments(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    """The attachments that GC is to leave, as (container id, interface name).
+
+    Raises CniError 7 where the key is missing or malformed: to take that for "none" would remove every pod's.
+    """
+    top = Section(raw, "")
+    if top.value(VALID_ATTACHMENTS, list, "a list of objects") is None:
+        raise top.invalid(VALID_ATTACHMENTS, "expected a list of objects")
+    return [(each.required("containerID"), each.required("ifname")) for each in top.sections(VALID_ATTACHMENTS)]
+
+
+def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
     if config.hairpin_mode and config.promisc_mode:
         raise top.invalid("hairpinMode", "cannot be set together with promiscMode")
-    return config
+    if config.disable_container_interface and config.ipam:
+        raise top.invalid("disableContainerInterface", "cannot be set together with ipam")
+    if config.vlan and config.vlan_trunk:
+        raise top.invalid("vlan", "cannot be set together with vlanTrunk")
+    if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
+        raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
+    top.choice("ipMasqBackend", ("iptables", "nftables"))  # whichever is named, the rules are in our own table
 
 
 class Section:
     """A JSON object of the configuration; every value is taken by key and checked, and errors name its path."""
 
-    def __init__(self, members: dict[str, Any], path: str) -> None:
-        self.members = members
+    def __init__(self, members: dict[str, Any], path: str, code: int = INVALID_CONFIG) -> None:
+        # The reference plugins find keys whatever their case; the one that is written exactly comes first.
+        self.members = {key.lower(): value for key, value in members.items()} | members
         self.path = path
+        self.code = code
 
     def invalid(self, key: str, reason: str) -> CniError:
         """The error that says what is wrong with `key`."""
-        return CniError(INVALID_CONFIG, f"{self._path(key)}: {reason}")
+        return CniError(self.code, f"{self._path(key)}: {reason}")
 
     def value(self, key: str, kind: type, expected: str) -> Any:
         """The value of `key`, or None where it is absent or null."""
-        value = self.members.get(key)
+        value = self.members.get(key, self.members.get(key.lower()))
         # In Python a boolean is an integer, in a configuration it is not.
         if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
@@ -110,9 +173,24 @@ class Section:
         """A string; empty where absent."""
         return self.value(key, str, "a string") or ""
 
-    def boolean(self, key: str) -> bool:
-        """true or false; false where absent."""
-        return self.value(key, bool, "true or false") or False
+    def required(self, key: str) -> str:
+        """A string that is there and not empty."""
+        value = self.string(key)
+        if not value:
+            raise self.invalid(key, "expected a string")
+        return value
+
+    def boolean(self, key: str, default: bool = False) -> bool:
+        """true or false."""
+        value: bool | None = self.value(key, bool, "true or false")
+        return default if value is None else value
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`, or nothing where absent or empty."""
+        value = self.string(key)
+        if value and value not in choices:
+            raise self.invalid(key, f"expected {' or '.join(choices)}, got {value!r}")
+        return value
 
     def integer(self, key: str, lowest: int, highest: int) -> int | None:
         """An integer within bounds, both included."""
@@ -147,22 +225,30 @@ class Section:
     def lists_of_sections(self, key: str) -> Iterator[list[Section]]:
         """The lists of objects in a list of lists."""
         for position, value in enumerate(self.value(key, list, "a list of lists") or []):
-            if not isinstance(value, list):
-                raise self.invalid(f"{key}[{position}]", f"expected a list, got {value!r}")
+            if not isinstance(value, list) or not value:
+                raise self.invalid(f"{key}[{position}]", f"expected a list of objects, got {value!r}")
             yield list(self._objects(f"{key}[{position}]", value))
 
     def interface(self, key: str, default: str) -> str:
         """An interface name."""
-        name = default if self.members.get(key) is None else self.string(key)
+        name = default if self.value(key, str, "a string") is None else self.string(key)
         if reason := why_not_ifname(name):
             raise self.invalid(key, f"{name!r} {reason}")
         return name
 
+    def addresses(self, key: str) -> list[tuple[int, int]]:
+        """A list of IP addresses as (version, value); a prefix length behind one is ignored."""
+        texts = self.strings(key)
+        return [self._address(f"{key}[{position}]", text) for position, text in enumerate(texts)]
+
     def address(self, key: str) -> tuple[int, int] | None:
         """An IP address as (version, value), or None where absent or empty."""
         text = self.string(key)
+        return self._address(key, text) if text else None
+
+    def _address(self, key: str, text: str) -> tuple[int, int]:
         try:
-            return parse_ip(text) if text else None
+            return parse_ip(text.partition("/")[0])
         except ValueError as error:
             raise self.invalid(key, str(error)) from None
 
@@ -183,6 +269,55 @@ class Section:
 
     def _path(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
+
+
+class Asked:
+    """What the runtime asks for in this one attachment, from the three places where it may do so."""
+
+    def __init__(self, top: Section, args: Mapping[str, str]) -> None:
+        nothing = Section({}, "")
+        self.environment = Section(dict(args), "CNI_ARGS", INVALID_ENVIRONMENT)
+        self.cni_args = (top.section("args") or nothing).section("cni") or nothing
+        self.runtime_config = top.section("runtimeConfig") or nothing
+
+
+def _mac(asked: Asked) -> str:
+    """The MAC that the pod is to have: runtimeConfig's before args.cni's before CNI_ARGS'."""
+    for section, key in ((asked.runtime_config, "mac"), (asked.cni_args, "mac"), (asked.environment, "MAC")):
+        if mac := section.string(key):
+            octets = mac.lower().replace("-", ":").split(":")
+            if len(octets) != 6 or any(len(o) != 2 or not set(o) <= HEX for o in octets):
+                raise section.invalid(key, f"{mac!r} is not a MAC address")
+            if int(octets[0], 16) & 1:
+                raise section.invalid(key, f"{mac} is a multicast MAC address, an interface needs a unicast one")
+            return ":".join(octets)
+    return ""
+
+
+def _requested(asked: Asked) -> list[tuple[int, int]]:
+    """The addresses that the pod is to have, from all three places, each once."""
+    environment = [each.strip() for each in asked.environment.string("IP").split(",")]
+    listed = Section({"IP": [each for each in environment if each]}, "CNI_ARGS", INVALID_ENVIRONMENT)
+    requested = listed.addresses("IP")
+    requested += asked.cni_args.addresses("ips") + asked.runtime_config.addresses("ips")
+    return [ip for position, ip in enumerate(requested) if ip not in requested[:position]]
+
+
+def _vlan_trunk(top: Section) -> list[int]:
+    """The VLAN ids of `vlanTrunk`: single ones (`id`) and ranges (`minID` to `maxID`), sorted."""
+    vlans: set[int] = set()
+    for item in top.sections("vlanTrunk"):
+        lowest, highest = item.integer("minID", 1, LARGEST_VLAN), item.integer("maxID", 1, LARGEST_VLAN)
+        single = item.integer("id", 1, LARGEST_VLAN)
+        if (lowest is None) != (highest is None):
+            raise item.invalid("maxID" if highest is None else "minID", "minID and maxID go together")
+        if lowest is not None and highest is not None:
+            if highest < lowest:
+                raise item.invalid("maxID", f"{highest} is less than minID {lowest}")
+            vlans.update(range(lowest, highest + 1))
+        if single is not None:
+            vlans.add(single)
+    return sorted(vlans)
 
 
 def _name(top: Section) -> str:
@@ -212,18 +347,25 @@ def _prev_result(top: Section) -> Result | None:
         raise top.invalid("prevResult", f"is no result: {type(error).__name__} {error}") from None
 
 
-def _ipam(ipam: Section | None, version: str) -> IpamConfig | None:
+def _ipam(ipam: Section | None, asked: Asked, version: str) -> IpamConfig | None:
     kind = ipam.string("type") if ipam else ""
     if not ipam or not kind:
         return None
-    if kind != "host-local":
-        raise ipam.invalid("type", f"{kind!r} is not host-local")
+    if kind not in HOST_LOCAL:
+        if "/" in kind:
+            raise ipam.invalid("type", f"expected a plugin's file name, got {kind!r}")
+        return IpamConfig(kind, [], [], "", "", [])
+    return _host_local(ipam, asked, version)
+
+
+def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
     return IpamConfig(
-        type=kind,
-        range_sets=_range_sets(ipam, version),
+        type=ipam.string("type"),
+        range_sets=_range_sets(ipam, asked.runtime_config, version),
         routes=[_route(route, version) for route in ipam.sections("routes")],
         data_dir=_absolute_path(ipam, "dataDir") or DEFAULT_DATA_DIR,
         resolv_conf=_absolute_path(ipam, "resolvConf"),
+        requested=_requested(asked),
     )
 
 
@@ -253,14 +395,21 @@ def _route(route: Section, version: str) -> Route:
     )
 
 
-def _range_sets(ipam: Section, version: str) -> list[RangeSet]:
-    # A range written straight into `ipam` (the oldest form) is the first set.
-    sets = [[ipam]] if ipam.string("subnet") else []
+def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[RangeSet]:
+    # The runtime's come first, then a range written straight into `ipam`, the oldest form.
+    sets = list(runtime_config.lists_of_sections("ipRanges"))
+    sets += [[ipam]] if ipam.string("subnet") else []
     sets += ipam.lists_of_sections("ranges")
     if not sets:
         raise ipam.invalid("subnet", "expected a network in CIDR notation (or ranges)")
-    range_sets = [_range_set(ipam, position, each) for position, each in enumerate(sets)]
-    _refuse_overlaps(ipam, range_sets)
+    range_sets = []
+    seen: list[Range] = []
+    for sections in sets:
+        ranges = [_range(section) for section in sections]
+        for section, each in zip(sections, ranges, strict=True):
+            _refuse_neighbours(section, each, ranges[0], seen)
+            seen.append(each)
+        range_sets.append(ranges)
     for family in (4, 6):
         if not speaks(version, "0.3.0") and sum(each[0].version == family for each in range_sets) > 1:
             reason = f"CNI version {version} cannot hold two IPv{family} addresses"
@@ -268,15 +417,13 @@ def _range_sets(ipam: Section, version: str) -> list[RangeSet]:
     return range_sets
 
 
-def _range_set(ipam: Section, position: int, sections: list[Section]) -> RangeSet:
-    ranges = [_range(section) for section in sections]
-    if not ranges:
-        raise ipam.invalid(f"ranges[{position}]", "expected at least one range")
-    for other in ranges[1:]:
-        if other.version != ranges[0].version:
-            reason = f"{other.subnet} is not of the same IP version as {ranges[0].subnet}"
-            raise ipam.invalid(f"ranges[{position}]", reason)
-    return ranges
+def _refuse_neighbours(section: Section, each: Range, first: Range, seen: list[Range]) -> None:
+    """Refuse a range that is not of its set's IP version, or shares addresses with another."""
+    if each.version != first.version:
+        raise section.invalid("subnet", f"{each.subnet} is not of the same IP version as {first.subnet}")
+    for other in seen:
+        if overlap(each, other):
+            raise section.invalid("subnet", f"{each} overlaps {other}")
 
 
 def _range(section: Section) -> Range:
@@ -302,12 +449,3 @@ def _within(section: Section, key: str, subnet: IPNetwork, default: int) -> int:
     if not subnet.contains(*address):
         raise section.invalid(key, f"{section.string(key)} is outside {subnet}")
     return address[1]
-
-
-def _refuse_overlaps(ipam: Section, range_sets: list[RangeSet]) -> None:
-    ranges = [(position, each) for position, ranges in enumerate(range_sets) for each in ranges]
-    for index, (position, one) in enumerate(ranges):
-        for _, other in ranges[:index]:
-            if overlap(one, other):
-                reason = f"{one} overlaps {other}"
-                raise ipam.invalid(f"ranges[{position}]", reason)

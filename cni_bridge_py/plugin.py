@@ -9,18 +9,24 @@ from cni_bridge_py.cni.errors import (
     ALREADY_ATTACHED,
     INVALID_CONFIG,
     INVALID_ENVIRONMENT,
+    LIMITED_CONNECTIVITY,
     NOT_AS_EXPECTED,
     NOT_PERMITTED,
+    PLUGIN_NOT_AVAILABLE,
     CniError,
+    Errors,
 )
-from cni_bridge_py.cni.result import Interface, Result, encode
-from cni_bridge_py.config import read_config
+from cni_bridge_py.cni.result import Interface, IPConfig, Result, encode
+from cni_bridge_py.config import HOST_LOCAL, read_config, valid_attachments
+from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.ipam.none import NoIpam
 from cni_bridge_py.kernel.access import Kernel
+from cni_bridge_py.kernel.netlink import NetlinkError
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, plan
-from cni_bridge_py.wiring.steps import apply_all, check_all
+from cni_bridge_py.wiring.node_steps import EnsureMasquerade
+from cni_bridge_py.wiring.step import apply_all, check_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,62 +36,120 @@ if TYPE_CHECKING:
     from cni_bridge_py.config import NetworkConfig
     from cni_bridge_py.wiring.names import Links
 
+    Ipam = HostLocal | Delegated | NoIpam
+
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: wire the pod, or leave no trace of it."""
-    config = read_config(raw)
+    config = read_config(raw, request.args)
     _need_root()
     host = names.host_veth(request.container_id, request.ifname)
-    with _pod_netns(request) as netns, _ipam(config, request, host) as ipam:
+    with _pod_netns(request) as netns:
         kernel = Kernel(netns)
-        if kernel.host.link(host):
-            msg = f"container {request.container_id} has interface {request.ifname} already: {host} is its host veth"
-            raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
-        addresses = ipam.add(is_living=lambda key: kernel.host.link(key) is not None)
+        with _ipam(config, request, raw, kernel) as ipam:
+            _refuse_second(kernel, request, host)
+            addresses = ipam.add()
+            try:
+                ips = plan.with_gateways(config, addresses.ips)
+                routes = plan.with_default_routes(config, ips, addresses.routes)
+                links = plan.links(config, host, request.ifname, ips)
+                apply_all(plan.attachment(config, links, ips, routes, request.pod), kernel)
+            except BaseException:
+                with Errors():  # the first error is the one to tell
+                    ipam.delete(addresses.ips)
+                raise
         try:
-            ips = plan.with_gateways(config, addresses.ips)
-            routes = plan.with_default_routes(config, ips, addresses.routes)
-            links = plan.links(config, host, request.ifname, ips)
-            apply_all(plan.attachment(config, links, ips, routes, request.pod), kernel)
-            made = Result(_interfaces(kernel, links), ips, routes, config.dns or addresses.dns)
+            apply_all(plan.settling(config, links, ips), kernel)
+            made = Result(_interfaces(kernel, config, links), ips, routes, config.dns or addresses.dns)
             return encode(made, config.cni_version)
         except BaseException:
-            ipam.delete(addresses.ips)
+            with Errors():
+                _unwire(config, request, raw, kernel, ips)
             raise
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
-    """DEL: unwire the pod, then release its addresses; nothing there is nothing to do."""
-    config = read_config(raw)
+    """DEL: unwire the pod and release its addresses; nothing there is nothing to do."""
+    config = read_config(raw, request.args)
     _need_root()
-    host = names.host_veth(request.container_id, request.ifname)
-    apply_all(plan.detachment(host), Kernel())
-    with _ipam(config, request, host) as ipam:
-        ipam.delete(config.prev_result.ips if config.prev_result else [])
+    ips = config.prev_result.ips if config.prev_result else []
+    try:
+        with _pod_netns(request) as netns:
+            kernel = Kernel(netns)
+            _unwire(config, request, raw, kernel, ips)
+            apply_all(plan.foreign_detachment(request.ifname), kernel)
+    except NoPodNamespace:
+        _unwire(config, request, raw, Kernel(), ips)
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
     """CHECK: see that everything is as the ADD's result says; the same steps as ADD's, made from that result."""
-    config = read_config(raw)
+    config = read_config(raw, request.args)
     _need_root()
     if not config.prev_result:
         raise CniError(INVALID_CONFIG, "prevResult: CHECK needs the result of the ADD")
-    host = names.host_veth(request.container_id, request.ifname)
     with _pod_netns(request) as netns:
-        links = _links_of(config.prev_result, config, host, request)
+        kernel = Kernel(netns)
+        links = _links_of(config.prev_result, config, request)
         ips = _ips_of(config.prev_result, request)
         steps = plan.attachment(config, links, ips, config.prev_result.routes)
-        check_all(steps, Kernel(netns))
-    with _ipam(config, request, host) as ipam:
-        ipam.check(ips)
+        if links.host != names.host_veth(request.container_id, request.ifname):
+            # Another plugin wired this pod, and what masquerades it is not ours.
+            steps = [step for step in steps if not isinstance(step, EnsureMasquerade)]
+        check_all(steps, kernel)
+        with _ipam(config, request, raw, kernel) as ipam:
+            ipam.check(ips)
 
 
-VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check}
+def status(request: Request, raw: dict[str, Any]) -> None:
+    """STATUS: see whether an ADD could be served; looks only."""
+    config = read_config(raw)
+    kernel = Kernel()
+    bridge = kernel.host.link(config.bridge)
+    if bridge and bridge.kind != "bridge":
+        raise CniError(LIMITED_CONNECTIVITY, f"bridge: {config.bridge} is an interface, but not a bridge")
+    if config.ip_masq or config.mac_spoof_check:
+        try:
+            kernel.nftables.generation()
+        except (NetlinkError, OSError) as error:
+            msg = f"ipMasq: this kernel has no nftables: {error}"
+            raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
+    _ipam(config, request, raw, kernel).status()
+
+
+def gc(request: Request, raw: dict[str, Any]) -> None:
+    """GC: remove this network's host veths and leases whose attachments are not listed; go on past errors."""
+    config = read_config(raw)
+    _need_root()
+    valid = {names.host_veth(*each) for each in valid_attachments(raw)}
+    kernel = Kernel()
+    stale = [
+        link.name
+        for link in kernel.host.links()
+        if link.name not in valid and link.mac == names.host_veth_mac(config.name, link.name)
+    ]
+    errors = Errors()
+    for host in stale:
+        with errors:
+            apply_all(plan.detachment(config, host), kernel)
+    with errors, _ipam(config, request, raw, kernel) as ipam:
+        ipam.gc(valid)
+    errors.report()
+
+
+VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": gc}
 
 
 def main() -> int:
     """Serve one invocation by a container runtime; return the exit status."""
     return runner.run(VERBS)
+
+
+class NoPodNamespace(CniError):
+    """CNI_NETNS is not a pod's network namespace."""
+
+    def __init__(self, request: Request, reason: str) -> None:
+        super().__init__(INVALID_ENVIRONMENT, f"CNI_NETNS: {request.netns}: {reason}")
 
 
 def _need_root() -> None:
@@ -94,53 +158,88 @@ def _need_root() -> None:
 
 
 def _pod_netns(request: Request) -> NetNS:
-    """Open CNI_NETNS. Raises CniError 4 when it is none, or this process's own."""
+    """Open CNI_NETNS. Raises NoPodNamespace when it is none, or this process's own unless that is asked for."""
     try:
         netns = NetNS(request.netns)
     except NotANetworkNamespace as error:
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_NETNS: {request.netns}: {error}") from None
-    if netns.is_own():
-        msg = f"CNI_NETNS: {request.netns} is the host's own network namespace, a pod's is expected"
-        raise CniError(INVALID_ENVIRONMENT, msg)
+        raise NoPodNamespace(request, str(error)) from None
+    if netns.is_own() and not request.netns_override:
+        raise NoPodNamespace(request, "it is the host's own network namespace, a pod's is expected")
     return netns
 
 
-def _ipam(config: NetworkConfig, request: Request, host: str) -> HostLocal | NoIpam:
+def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel) -> Ipam:
+    """Where this network's addresses come from."""
     if not config.ipam:
         return NoIpam()
-    attachment = Attachment(request.container_id, request.ifname, host)
-    return HostLocal(config.ipam, config.name, attachment)
+    if config.ipam.type not in HOST_LOCAL:
+        return Delegated(config.ipam.type, request.path, raw)
+    key = names.host_veth(request.container_id, request.ifname)
+    attachment = Attachment(request.container_id, request.ifname, key)
+
+    def is_living(key: str) -> bool:
+        # Leases whose key is no veth's were given out for other plugins to wire.
+        return not key.startswith(names.VETH_PREFIX) or kernel.host.link(key) is not None
+
+    return HostLocal(config.ipam, config.name, attachment, is_living)
 
 
-def _interfaces(kernel: Kernel, links: Links) -> list[Interface]:
-    """The attachment's links as the kernel has them: bridge, host veth, pod interface."""
+def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
+    if kernel.host.link(host):
+        msg = f"container {request.container_id} has {request.ifname} already: {host} is its host veth"
+        raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
+
+
+def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel, ips: list[IPConfig]) -> None:
+    """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time."""
+    steps = plan.detachment(config, names.host_veth(request.container_id, request.ifname))
+    ipam = _ipam(config, request, raw, kernel)
+    if ipam.needs_interface:
+        try:
+            ipam.delete(ips)
+        finally:
+            apply_all(steps, kernel)
+        return
+    apply_all(steps, kernel)
+    with ipam:
+        ipam.delete(ips)
+
+
+def _interfaces(kernel: Kernel, config: NetworkConfig, links: Links) -> list[Interface]:
+    """The attachment's links as the kernel has them: bridge, host veth, pod interface, and a VLAN's gateway."""
     found = [
         (kernel.host.link(links.bridge), ""),
         (kernel.host.link(links.host), ""),
         (kernel.pod.link(links.pod), kernel.pod_netns.path),
     ]
+    if config.vlan and config.is_gateway:
+        found.append((kernel.host.link(plan.gateway_interface(config)), ""))
     return [Interface(link.name, link.mac, sandbox, link.mtu) for link, sandbox in found if link]
 
 
-def _links_of(result: Result, config: NetworkConfig, host: str, request: Request) -> Links:
-    """The links that a result lists; a plugin later in the chain may have changed a MAC."""
-    listed = {(each.name, bool(each.sandbox)): each for each in result.interfaces}
-    pod = listed.get((request.ifname, True))
-    if pod and pod.sandbox != request.netns:
-        msg = f"prevResult has {request.ifname} in {pod.sandbox}, CNI_NETNS is {request.netns}"
+def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
+    """The links that a result lists; a plugin later in the chain may have changed a MAC or an MTU."""
+    pod = next((each for each in result.interfaces if each.sandbox and each.name == request.ifname), None)
+    if not pod:
+        raise CniError(NOT_AS_EXPECTED, f"prevResult lists no interface {request.ifname} in a sandbox")
+    if pod.sandbox != request.netns:
+        msg = f"prevResult has {pod.name} in {pod.sandbox}, CNI_NETNS is {request.netns}"
         raise CniError(NOT_AS_EXPECTED, msg)
-    bridge = listed.get((config.bridge, False))
+    on_host = {each.name: each.mac for each in result.interfaces if not each.sandbox}
+    others = [name for name in on_host if name != config.bridge]
+    host = names.host_veth(request.container_id, request.ifname)
     return names.Links(
         bridge=config.bridge,
-        bridge_mac=bridge.mac if bridge else "",
-        host=host,
+        bridge_mac=on_host.get(config.bridge, ""),
+        host=host if host in others or not others else others[0],
         host_mac="",
         pod=request.ifname,
-        pod_mac=pod.mac if pod else "",
+        pod_mac=pod.mac,
+        mtu=pod.mtu,
     )
 
 
-def _ips_of(result: Result, request: Request) -> list[Any]:
+def _ips_of(result: Result, request: Request) -> list[IPConfig]:
     """The addresses that a result lists for the pod's interface."""
-    indices = [i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox]
-    return [ip for ip in result.ips if ip.interface is None or ip.interface in indices]
+    pods = [i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox]
+    return [ip for ip in result.ips if ip.interface is None or ip.interface in pods]

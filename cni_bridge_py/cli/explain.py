@@ -11,7 +11,7 @@ from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE,
 from cni_bridge_py.config import NetworkConfig, read_config
 from cni_bridge_py.ipam import host_local
 from cni_bridge_py.wiring import names, plan
-from cni_bridge_py.wiring.steps import Step
+from cni_bridge_py.wiring.step import Step
 
 PLUGIN = "cni-bridge-py"
 CONF_DIR = Path("/etc/cni/net.d")
@@ -26,7 +26,7 @@ def run(path: str | None, verb: str) -> int:
     """
     source, config = _configuration(path)
     host = names.host_veth(CONTAINER_ID, IFNAME)
-    steps = _add(config, host) if verb == "ADD" else plan.detachment(host)
+    steps = _add(config, host) if verb == "ADD" else plan.detachment(config, host)
     print("\n".join(_script(verb, source, config, steps)))
     return 0
 

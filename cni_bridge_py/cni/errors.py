@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
 # The specification's codes (1-99 are its own).
 INCOMPATIBLE_VERSION = 1
 UNKNOWN_CONTAINER = 3
@@ -36,3 +40,24 @@ class CniError(Exception):
         self.code = code
         self.msg = msg
         self.details = details
+
+
+class Errors:
+    """Goes on past errors: as a context manager, keeps the CniError that ends its block."""
+
+    def __init__(self) -> None:
+        self._kept: list[CniError] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, CniError):
+            self._kept.append(error)
+            return True
+        return False
+
+    def report(self) -> None:
+        """Raise what was kept as one CniError; nothing kept, nothing raised."""
+        if self._kept:
+            raise CniError(self._kept[0].code, "; ".join(error.msg for error in self._kept))

@@ -19,9 +19,13 @@ REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     "DEL": ("CNI_CONTAINERID", "CNI_IFNAME"),
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    "STATUS": (),
+    "GC": (),
     "VERSION": (),
 }
 """What the specification asks for, verb by verb; these are also the verbs there are."""
+
+TRUE = ("1", "true")
 
 KNOWN_ARGS = (
     "IgnoreUnknown",
@@ -44,6 +48,7 @@ class Request:
     ifname: str
     args: dict[str, str]
     path: list[str]
+    netns_override: bool = False
 
     @property
     def pod(self) -> str:
@@ -77,6 +82,7 @@ def read_request(environment: Mapping[str, str]) -> Request:
         ifname,
         read_args(environment.get("CNI_ARGS", "")),
         [folder for folder in environment.get("CNI_PATH", "").split(":") if folder],
+        environment.get("CNI_NETNS_OVERRIDE", "").lower() in TRUE,
     )
 
 
@@ -117,7 +123,7 @@ def read_args(text: str) -> dict[str, str]:
         if pair:
             args[key] = value
     unknown = [key for key in args if key not in KNOWN_ARGS]
-    if unknown and args.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+    if unknown and args.get("IgnoreUnknown", "").lower() not in TRUE:
         raise _invalid("CNI_ARGS", f"unknown {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
     return args
 

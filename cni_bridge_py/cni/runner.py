@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LARGEST_CONFIG = 16 << 20
 """Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
 
-FIRST_VERSION = {"CHECK": "0.4.0"}
+FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 """The specification's version that brought a verb, where it was not there from the start."""
 
 

@@ -5,16 +5,24 @@ Works in this process what the reference's `host-local` does in one of its own, 
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import parse_network
-from cni_bridge_py.cni.errors import IO_FAILURE, NO_ADDRESS, NOT_AS_EXPECTED, CniError
+import os
+
+from cni_bridge_py.addresses import format_ip, parse_network
+from cni_bridge_py.cni.errors import (
+    IO_FAILURE,
+    NO_ADDRESS,
+    NOT_AS_EXPECTED,
+    PLUGIN_NOT_AVAILABLE,
+    CniError,
+)
 from cni_bridge_py.cni.result import IPConfig, Result
 from cni_bridge_py.ipam.leases import LeaseStore
-from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find
+from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find, size
 from cni_bridge_py.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
     from typing import Any
 
@@ -34,11 +42,24 @@ class Attachment:
 
 
 class HostLocal:
-    """The addresses of one attachment. As a context manager it holds the network's lock."""
+    """The addresses of one attachment. As a context manager it holds the network's lock.
 
-    def __init__(self, config: IpamConfig, network: str, attachment: Attachment) -> None:
+    `is_living` tells whether the attachment with a key exists. It is asked only when there is no address left, and what
+    the dead hold is reclaimed then.
+    """
+
+    needs_interface = False
+
+    def __init__(
+        self,
+        config: IpamConfig,
+        network: str,
+        attachment: Attachment,
+        is_living: Callable[[str], bool],
+    ) -> None:
         self._config = config
         self._attachment = attachment
+        self._is_living = is_living
         self._store = LeaseStore(config.data_dir, network)
 
     def __enter__(self) -> HostLocal:
@@ -48,81 +69,135 @@ class HostLocal:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._store.__exit__(kind, error, trace)
 
-    def add(self, is_living: Callable[[str], bool]) -> Result:
-        """Claim the attachment's addresses; see `allocate`. What it held before is dead, and released first."""
-        self._store.release_attachment(self._attachment.key)
+    def add(self) -> Result:
+        """Claim one address from each range set, a requested one where it is of that set.
+
+        What the attachment held before is dead, and released first. Raises CniError 102 when an address cannot be had,
+        and has claimed none then.
+        """
         path = self._config.resolv_conf
         dns = read_resolv_conf(path) if path else {}
-        ips = allocate(self._store, self._config.range_sets, self._attachment, is_living)
+        chosen = self._chosen()
+        self._store.release_attachment(self._attachment.key)
+        try:
+            ips = [self._claim(position, wanted) for position, wanted in enumerate(chosen)]
+        except BaseException:
+            self._store.release_attachment(self._attachment.key)
+            raise
         return Result([], ips, self._config.routes, dns)
 
     def delete(self, ips: list[IPConfig]) -> None:
-        """Release whatever the attachment holds; see `release`."""
-        release(self._store, self._attachment, ips)
+        """Release whatever the attachment holds; nothing held is no error.
+
+        `ips` are those of its prevResult: where to look first for leases that another plugin wrote.
+        """
+        if self._store.of_attachment(self._attachment.key):
+            self._store.release_attachment(self._attachment.key)
+        else:
+            hints = [parse_network(ip.address).ip for ip in ips]
+            self._store.release_foreign(self._attachment.container_id, self._attachment.ifname, hints)
+
+    def held(self) -> list[str]:
+        """The addresses that the attachment holds."""
+        return self._store.of_attachment(self._attachment.key)
 
     def check(self, ips: list[IPConfig]) -> None:
-        """See that the attachment holds its leases; see `check`."""
-        check(self._store, self._config.range_sets, self._attachment, ips)
+        """See that the attachment holds the lease of each of its addresses.
 
+        Raises CniError 105 that names the first one missing or another's.
+        """
+        for ip in ips:
+            address = parse_network(ip.address)
+            if any(find(ranges, address.version, address.value) for ranges in self._config.range_sets):
+                self._check_holder(address.ip)
 
-def allocate(
-    store: LeaseStore,
-    range_sets: list[RangeSet],
-    attachment: Attachment,
-    is_living: Callable[[str], bool],
-) -> list[IPConfig]:
-    """Claim one address from each range set, with the store's lock held.
+    def gc(self, valid: Collection[str]) -> None:
+        """Release what attachments of ours hold whose keys are not `valid`."""
+        for key in self._store.attachments():
+            if key not in valid:
+                self._store.release_attachment(key)
 
-    `is_living` tells whether the attachment with that key exists; it is asked only when a range set is exhausted,
-    and what the dead hold is reclaimed. Raises CniError 102 when no address is left, and has claimed none then.
-    """
-    try:
-        return [
-            _claim(store, ranges, position, attachment)
-            or _reclaim_and_claim(store, ranges, position, attachment, is_living)
-            for position, ranges in enumerate(range_sets)
-        ]
-    except BaseException:
-        store.release_attachment(attachment.key)
-        raise
+    def status(self) -> None:
+        """See that an ADD would get its addresses; looks only, and takes no lock.
 
+        Raises CniError 50 that says why not.
+        """
+        folder = self._store.path
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
+        taken = self._store.taken()
+        for ranges in self._config.range_sets:
+            # More files than addresses is the only way to be full, and nearly never so.
+            if len(taken) >= size(ranges) and self._is_full(ranges, taken):
+                raise CniError(PLUGIN_NOT_AVAILABLE, *self._exhausted(ranges))
 
-def _claim(store: LeaseStore, ranges: RangeSet, position: int, attachment: Attachment) -> IPConfig | None:
-    taken: set[str] = set()
-    for each, value in candidates(ranges, store.last_reserved(position)):
-        ip = each.format(value)
-        if ip in taken:
-            continue
-        if store.claim(ip, attachment.container_id, attachment.ifname, attachment.key):
-            store.remember(position, ip)
-            return _ip_config(each, value)
-        # The next one is free nearly always; where it is not, one look at the directory spares many tries.
-        taken = taken or store.taken()
-    return None
+    def _chosen(self) -> list[tuple[int, int] | None]:
+        """The requested address of each range set, None where any will do."""
+        requested = self._config.requested
+        chosen = [next((ip for ip in requested if find(ranges, *ip)), None) for ranges in self._config.range_sets]
+        for ip in requested:
+            if ip not in chosen:
+                every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
+                msg = f"requested address {format_ip(*ip)} cannot be given out from {every}"
+                raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
+        return chosen
 
+    def _claim(self, position: int, wanted: tuple[int, int] | None) -> IPConfig:
+        ranges = self._config.range_sets[position]
+        claimed = self._try_claim(position, ranges, wanted)
+        if not claimed:
+            self._reclaim()
+            claimed = self._try_claim(position, ranges, wanted)
+        if claimed:
+            return claimed
+        if wanted:
+            ip = format_ip(*wanted)
+            container_id, ifname = self._store.holder(ip) or ("", "")
+            msg = f"requested address {ip} is taken by container {container_id}, interface {ifname}"
+            raise CniError(NO_ADDRESS, msg)
+        raise CniError(NO_ADDRESS, *self._exhausted(ranges))
 
-def _reclaim_and_claim(
-    store: LeaseStore,
-    ranges: RangeSet,
-    position: int,
-    attachment: Attachment,
-    is_living: Callable[[str], bool],
-) -> IPConfig:
-    for key in store.attachments():
-        if key != attachment.key and not is_living(key):
-            store.release_attachment(key)
-    config = _claim(store, ranges, position, attachment)
-    if not config:
-        raise CniError(
-            NO_ADDRESS,
+    def _try_claim(self, position: int, ranges: RangeSet, wanted: tuple[int, int] | None) -> IPConfig | None:
+        taken: Collection[str] = ()
+        last = self._store.last_reserved(position)
+        for each, value in [(find(ranges, *wanted), wanted[1])] if wanted else candidates(ranges, last):
+            ip = format_ip(ranges[0].version, value)
+            if not each or ip in taken:
+                continue
+            if self._store.claim(ip, self._attachment.container_id, self._attachment.ifname, self._attachment.key):
+                self._store.remember(position, ip)
+                return _ip_config(each, value)
+            # The next one is free nearly always; where it is not, one look at the directory spares many tries.
+            taken = taken or self._store.taken()
+        return None
+
+    def _reclaim(self) -> None:
+        for key in self._store.attachments():
+            if key != self._attachment.key and not self._is_living(key):
+                self._store.release_attachment(key)
+
+    def _is_full(self, ranges: RangeSet, taken: Collection[str]) -> bool:
+        """Whether no address is free or held by the dead."""
+        if any(each.format(value) not in taken for each, value in candidates(ranges, None)):
+            return False
+        return all(self._is_living(key) for key in self._store.attachments())
+
+    def _exhausted(self, ranges: RangeSet) -> tuple[str, str]:
+        return (
             f"no address left in range set {describe(ranges)}",
-            f"every one has a lease in {store.path}; delete pods, or widen the range",
+            f"every one has a lease in {self._store.path}; delete pods, or widen the range",
         )
-    return config
 
-
-def _ip_config(each: Range, value: int) -> IPConfig:
-    return IPConfig(f"{each.format(value)}/{each.subnet.prefixlen}", each.format(each.gateway))
+    def _check_holder(self, ip: str) -> None:
+        holder = self._store.holder(ip)
+        if holder is None:
+            raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is missing")
+        container_id, ifname = holder
+        if container_id != self._attachment.container_id or ifname not in (self._attachment.ifname, ""):
+            who = f"container {container_id}, interface {ifname}"
+            raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {who}")
 
 
 def preview(range_sets: list[RangeSet]) -> list[IPConfig]:
@@ -130,36 +205,8 @@ def preview(range_sets: list[RangeSet]) -> list[IPConfig]:
     return [_ip_config(*next(candidates(ranges, None))) for ranges in range_sets]
 
 
-def release(store: LeaseStore, attachment: Attachment, ips: list[IPConfig]) -> None:
-    """Release whatever the attachment holds, with the store's lock held; nothing held is no error.
-
-    `ips` are those of its prevResult: where to look first for leases that another plugin wrote.
-    """
-    if store.of_attachment(attachment.key):
-        store.release_attachment(attachment.key)
-    else:
-        hints = [parse_network(ip.address).ip for ip in ips]
-        store.release_foreign(attachment.container_id, attachment.ifname, hints)
-
-
-def check(store: LeaseStore, range_sets: list[RangeSet], attachment: Attachment, ips: list[IPConfig]) -> None:
-    """See that the attachment holds the lease of each of its addresses, with the store's lock held.
-
-    Raises CniError 105 that names the first one missing or another's.
-    """
-    for ip in ips:
-        address = parse_network(ip.address)
-        if not any(find(ranges, address.version, address.value) for ranges in range_sets):
-            continue  # not from here
-        holder = store.holder(address.ip)
-        if holder is None:
-            raise CniError(NOT_AS_EXPECTED, f"lease {store.path}/{address.ip} is missing")
-        if holder not in (
-            (attachment.container_id, attachment.ifname),
-            (attachment.container_id, ""),
-        ):
-            who = f"container {holder[0]}, interface {holder[1]}"
-            raise CniError(NOT_AS_EXPECTED, f"lease {store.path}/{address.ip} is held by {who}")
+def _ip_config(each: Range, value: int) -> IPConfig:
+    return IPConfig(f"{each.format(value)}/{each.subnet.prefixlen}", each.format(each.gateway))
 
 
 def read_resolv_conf(path: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ LAST_RESERVED = "last_reserved_ip."
 class LeaseStore:
     """One network's leases. As a context manager it holds the network's lock.
 
-    Every method is called with the lock held; what the file system refuses leaves the `with` as CniError 5.
+    Methods that change something are called with the lock held; what the file system refuses leaves the `with` as
+    CniError 5.
     """
 
     def __init__(self, data_dir: str, network: str) -> None:
@@ -63,8 +64,8 @@ class LeaseStore:
         return True
 
     def taken(self) -> set[str]:
-        """The addresses that are given out, whoever did it."""
-        return set(os.listdir(self.path))
+        """The addresses that are given out, whoever did it, beside the names of the store's own files."""
+        return set(_entries(self.path))
 
     def last_reserved(self, position: int) -> tuple[int, int] | None:
         """The address given out last from a range set, as (version, value)."""

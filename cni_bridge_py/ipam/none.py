@@ -6,12 +6,14 @@ from cni_bridge_py.cni.result import IPConfig, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection
     from types import TracebackType
 
 
 class NoIpam:
     """What HostLocal is, for pods that get no address."""
+
+    needs_interface = False
 
     def __enter__(self) -> NoIpam:
         return self
@@ -19,7 +21,7 @@ class NoIpam:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
-    def add(self, is_living: Callable[[str], bool]) -> Result:
+    def add(self) -> Result:
         """No addresses."""
         return Result([], [], [], {})
 
@@ -28,3 +30,9 @@ class NoIpam:
 
     def check(self, ips: list[IPConfig]) -> None:
         """Nothing is to be held."""
+
+    def gc(self, valid: Collection[str]) -> None:
+        """Nothing is held."""
+
+    def status(self) -> None:
+        """Nothing can be missing."""

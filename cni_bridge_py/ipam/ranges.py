@@ -55,6 +55,11 @@ def find(ranges: RangeSet, version: int, value: int) -> Range | None:
     return next((each for each in ranges if each.holds(version, value)), None)
 
 
+def size(ranges: RangeSet) -> int:
+    """How many addresses the set has to give."""
+    return sum(each.end - each.start + 1 - (each.start <= each.gateway <= each.end) for each in ranges)
+
+
 def candidates(ranges: RangeSet, last: tuple[int, int] | None) -> Iterator[tuple[Range, int]]:
     """Every address of the set once, round-robin: those after `last` first, `last` itself at the end.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6
 from errno import ENODEV
-from struct import Struct, unpack_from
+from struct import Struct, pack, unpack_from
 
 from cni_bridge_py.addresses import IPNetwork, packed, parse_ip
 from cni_bridge_py.kernel.netlink import (
@@ -50,17 +50,25 @@ IFF_PROMISC = 0x100
 IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 IFLA_MTU = 4
+IFLA_LINK = 5
 IFLA_MASTER = 10
 IFLA_PROTINFO = 12
 IFLA_LINKINFO = 18
 IFLA_NET_NS_FD = 28
 IFLA_IFALIAS = 20
+IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_DATA = 5
+IFLA_BR_VLAN_FILTERING = 7
 IFLA_BRPORT_MODE = 4
+IFLA_BRPORT_ISOLATED = 33
+IFLA_BRIDGE_VLAN_INFO = 2
+BRIDGE_VLAN_INFO_PVID = 0x2
+BRIDGE_VLAN_INFO_UNTAGGED = 0x4
 VETH_INFO_PEER = 1
+RTEXT_FILTER_BRVLAN = 2
 RTEXT_FILTER_SKIP_STATS = 8
 
 IFADDRMSG = Struct("=BBBBI")
@@ -93,7 +101,11 @@ FAMILY = {4: AF_INET, 6: AF_INET6}
 
 @record
 class Link:
-    """A link as RTM_GETLINK tells it; `master` is an index, 0 for none, `hairpin` its bridge port's mode."""
+    """A link as RTM_GETLINK tells it.
+
+    `master` is an index, 0 for none; `peer` is a veth's other end's, in its own namespace. `hairpin` and `isolated` are
+    of a bridge port, `vlan_filtering` is a bridge's.
+    """
 
     index: int
     name: str
@@ -102,8 +114,11 @@ class Link:
     mac: str
     mtu: int
     master: int
+    peer: int
     alias: str
     hairpin: bool
+    isolated: bool
+    vlan_filtering: bool
 
     @property
     def is_up(self) -> bool:
@@ -142,6 +157,18 @@ def get_link(name: str) -> Message:
     )
 
 
+def get_link_by_index(index: int) -> Message:
+    """Ask for one link by its index."""
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0)
+    return Message(RTM_GETLINK, 0, header + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+
+
+def get_links() -> Message:
+    """Ask for all links."""
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
+    return Message(RTM_GETLINK, NLM_F_DUMP, header + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+
+
 def new_bridge(name: str, mac: str, mtu: int) -> Message:
     """ip link add NAME up [address MAC] [mtu MTU] type bridge; a MAC that is given is pinned."""
     return Message(
@@ -155,29 +182,23 @@ def new_bridge(name: str, mac: str, mtu: int) -> Message:
     )
 
 
-def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int, mtu: int) -> Message:
-    """ip link add NAME address MAC [mtu MTU] type veth peer name PEER address PEER_MAC [mtu MTU] netns FD."""
-    common = u32(IFLA_MTU, mtu) if mtu else b""
-    peer_info = (
-        IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
-        + text(IFLA_IFNAME, peer)
-        + attribute(IFLA_ADDRESS, mac_bytes(peer_mac))
-        + u32(IFLA_NET_NS_FD, peer_netns)
-        + common
-    )
+def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int | None, mtu: int) -> Message:
+    """ip link add NAME [address MAC] [mtu MTU] type veth peer name PEER [address PEER_MAC] [mtu MTU] [netns FD]"""
+    netns = u32(IFLA_NET_NS_FD, peer_netns) if peer_netns is not None else b""
+    peer_info = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + _veth_end(peer, peer_mac, mtu) + netns
+    data = nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer_info))
     return Message(
         RTM_NEWLINK,
         NLM_F_CREATE | NLM_F_EXCL,
         IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
-        + text(IFLA_IFNAME, name)
-        + attribute(IFLA_ADDRESS, mac_bytes(mac))
-        + common
-        + nested(
-            IFLA_LINKINFO,
-            text(IFLA_INFO_KIND, "veth"),
-            nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer_info)),
-        ),
+        + _veth_end(name, mac, mtu)
+        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), data),
     )
+
+
+def _veth_end(name: str, mac: str, mtu: int) -> bytes:
+    address_part = address(mac) if mac else b""
+    return text(IFLA_IFNAME, name) + address_part + (u32(IFLA_MTU, mtu) if mtu else b"")
 
 
 def set_link(name: str, *changes: bytes, flags: int = 0) -> Message:
@@ -201,10 +222,44 @@ def address(mac: str) -> bytes:
     return attribute(IFLA_ADDRESS, mac_bytes(mac))
 
 
-def set_hairpin(index: int) -> Message:
-    """bridge link set dev ... hairpin on"""
+def set_port(index: int, *, hairpin: bool, isolated: bool) -> Message:
+    """bridge link set dev ... [hairpin on] [isolated on]"""
     header = IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
-    return Message(RTM_SETLINK, 0, header + nested(IFLA_PROTINFO, u8(IFLA_BRPORT_MODE, 1)))
+    modes = (u8(IFLA_BRPORT_MODE, 1) if hairpin else b"") + (u8(IFLA_BRPORT_ISOLATED, 1) if isolated else b"")
+    return Message(RTM_SETLINK, 0, header + nested(IFLA_PROTINFO, modes))
+
+
+def set_vlan_filtering(name: str) -> Message:
+    """ip link set NAME type bridge vlan_filtering 1"""
+    info = nested(IFLA_INFO_DATA, u8(IFLA_BR_VLAN_FILTERING, 1))
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
+    link_info = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), info)
+    return Message(RTM_NEWLINK, 0, header + text(IFLA_IFNAME, name) + link_info)
+
+
+def add_vlan(index: int, vlan: int, *, access: bool) -> Message:
+    """bridge vlan add vid VLAN dev ... [pvid untagged]: `access` is for untagged frames of that VLAN alone."""
+    return Message(RTM_SETLINK, 0, _vlan(index, vlan, access))
+
+
+def del_vlan(index: int, vlan: int) -> Message:
+    """bridge vlan del vid VLAN dev ..."""
+    return Message(RTM_DELLINK, 0, _vlan(index, vlan, False))
+
+
+def _vlan(index: int, vlan: int, access: bool) -> bytes:
+    flags = BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED if access else 0
+    info = attribute(IFLA_BRIDGE_VLAN_INFO, pack("=HH", flags, vlan))
+    return IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, info)
+
+
+def get_vlans() -> Message:
+    """bridge vlan show"""
+    return Message(
+        RTM_GETLINK,
+        NLM_F_DUMP,
+        IFINFOMSG.pack(AF_BRIDGE, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN),
+    )
 
 
 def del_link(name: str) -> Message:
@@ -217,6 +272,7 @@ def parse_link(payload: bytes) -> Link:
     _, _, index, flags, _ = IFINFOMSG.unpack_from(payload)
     told = dict(attributes(payload[IFINFOMSG.size :]))
     info = dict(attributes(told.get(IFLA_LINKINFO, b"")))
+    data = dict(attributes(info.get(IFLA_INFO_DATA, b"")))
     port = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
     return Link(
         index=index,
@@ -226,8 +282,11 @@ def parse_link(payload: bytes) -> Link:
         mac=told.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=_u32(told.get(IFLA_MTU)),
         master=_u32(told.get(IFLA_MASTER)),
+        peer=_u32(told.get(IFLA_LINK)),
         alias=_text(told.get(IFLA_IFALIAS, b"")),
         hairpin=port.get(IFLA_BRPORT_MODE) == b"\1",
+        isolated=port.get(IFLA_BRPORT_ISOLATED) == b"\1",
+        vlan_filtering=data.get(IFLA_BR_VLAN_FILTERING) == b"\1",
     )
 
 
@@ -331,8 +390,31 @@ class Rtnetlink(NetlinkSocket):
 
     def link(self, name: str) -> Link | None:
         """The link of that name, or None."""
+        return self._link(get_link(name))
+
+    def link_by_index(self, index: int) -> Link | None:
+        """The link of that index, or None."""
+        return self._link(get_link_by_index(index))
+
+    def links(self) -> list[Link]:
+        """All links."""
+        return [parse_link(payload) for payload in self.ask(get_links())]
+
+    def vlans(self, index: int) -> dict[int, int]:
+        """The VLAN ids of a bridge port and their flags (BRIDGE_VLAN_INFO_*)."""
+        found = {}
+        for payload in self.ask(get_vlans()):
+            if IFINFOMSG.unpack_from(payload)[2] == index:
+                spec = dict(attributes(payload[IFINFOMSG.size :])).get(IFLA_AF_SPEC, b"")
+                for kind, info in attributes(spec):
+                    if kind == IFLA_BRIDGE_VLAN_INFO:
+                        flags, vlan = unpack_from("=HH", info)
+                        found[vlan] = flags
+        return found
+
+    def _link(self, message: Message) -> Link | None:
         try:
-            return parse_link(self.ask(get_link(name))[0])
+            return parse_link(self.ask(message)[0])
         except NetlinkError as error:
             if error.errno == ENODEV:
                 return None

@@ -17,7 +17,7 @@ POD_MAC_PREFIX = b"\x0a\x58"
 
 @record
 class Links:
-    """The three links of an attachment. An empty MAC leaves the choice to the kernel."""
+    """The three links of an attachment. An empty MAC or an MTU of 0 leaves the choice to the kernel."""
 
     bridge: str
     bridge_mac: str
@@ -25,6 +25,7 @@ class Links:
     host_mac: str
     pod: str
     pod_mac: str
+    mtu: int
 
 
 def host_veth(container_id: str, ifname: str) -> str:
@@ -32,9 +33,12 @@ def host_veth(container_id: str, ifname: str) -> str:
     return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode()).hex()[:11]
 
 
-def host_veth_mac(name: str) -> str:
-    """The host veth's MAC: locally administered, unicast, told by its name."""
-    return (b"\x02" + _digest(name.encode())[:5]).hex(":")
+def host_veth_mac(network: str, name: str) -> str:
+    """The host veth's MAC: locally administered, unicast, and telling whose the veth is.
+
+    Nobody else gives a link of that name that MAC, so GC knows a network's veths without any state of ours.
+    """
+    return (b"\x02" + _digest(f"{network} {name}".encode())[:5]).hex(":")
 
 
 def address_mac(address: str) -> str:

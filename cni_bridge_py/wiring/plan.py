@@ -1,6 +1,6 @@
 """What an attachment is made of: pure functions from configuration and addresses to a list of steps.
 
-An option of the configuration is a line here and a step in `steps.py`.
+An option of the configuration is a line here and a step in `node_steps.py` or `pod_steps.py`.
 """
 
 from __future__ import annotations
@@ -8,25 +8,35 @@ from __future__ import annotations
 from cni_bridge_py.addresses import IPNetwork, format_ip, parse_ip, parse_network
 from cni_bridge_py.cni.result import IPConfig, Route
 from cni_bridge_py.wiring import names
-from cni_bridge_py.wiring.steps import (
-    AddAddress,
-    AddRoute,
-    AttachToBridge,
-    CreateVethPair,
-    DeleteVethPair,
+from cni_bridge_py.wiring.node_steps import (
     EnableForwarding,
-    EnableIPv6,
     EnsureBridge,
     EnsureGatewayAddresses,
+    EnsureMacSpoofCheck,
     EnsureMasquerade,
+    EnsureVlanGateway,
+    SetPortVlans,
+)
+from cni_bridge_py.wiring.pod_steps import (
+    AddAddress,
+    AddRoute,
+    AnnounceMac,
+    AttachToBridge,
+    AwaitAddresses,
+    CreateVethPair,
+    DeleteForeignVeth,
+    DeleteVethPair,
+    EnableIPv6,
+    GuardMac,
     SetUp,
+    UnguardMac,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_bridge_py.config import NetworkConfig
     from cni_bridge_py.wiring.names import Links
-    from cni_bridge_py.wiring.steps import Step
+    from cni_bridge_py.wiring.step import Step
 
 DEFAULT_ROUTE = {"4": "0.0.0.0/0", "6": "::/0"}
 
@@ -36,18 +46,19 @@ def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) ->
     gateways = gateway_addresses(config, ips)
     return names.Links(
         bridge=config.bridge,
-        bridge_mac=names.address_mac(str(gateways[0])) if gateways else "",
+        bridge_mac=names.address_mac(str(gateways[0])) if gateways and not config.vlan else "",
         host=host,
-        host_mac=names.host_veth_mac(host),
+        host_mac=names.host_veth_mac(config.name, host),
         pod=ifname,
-        pod_mac=names.pod_mac(host, ips),
+        pod_mac=config.mac or names.pod_mac(host, ips),
+        mtu=config.mtu,
     )
 
 
 def with_gateways(config: NetworkConfig, ips: list[IPConfig]) -> list[IPConfig]:
-    """The addresses as the result lists them: the pod's interface is the third, and with isGateway each has a gateway.
+    """The addresses as the result lists them: of the third interface, which is the pod's.
 
-    An address that came without gateway gets its network's first one.
+    With isGateway, an address that came without gateway gets its network's first one.
     """
     return [IPConfig(ip.address, ip.gateway or (_first_of(ip) if config.is_gateway else ""), 2) for ip in ips]
 
@@ -79,22 +90,57 @@ def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[IPNetw
 def attachment(
     config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str = ""
 ) -> list[Step]:
-    """The steps that wire a pod. `pod` is `namespace/pod` where it is known."""
-    steps: list[Step] = [EnsureBridge(links.bridge, links.bridge_mac, config.mtu, config.promisc_mode)]
+    """The steps that wire a pod: first what the node's pods share, then the pod's own.
+
+    `pod` is `namespace/pod` where it is known.
+    """
+    return shared(config, links, ips) + own(config, links, ips, routes, pod)
+
+
+def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Step]:
+    """The steps on what the node's pods share."""
+    vlans = bool(config.vlan or config.vlan_trunk)
+    steps: list[Step] = [EnsureBridge(links.bridge, links.bridge_mac, config.mtu, config.promisc_mode, vlans)]
     if gateways := gateway_addresses(config, ips):
-        steps.append(EnsureGatewayAddresses(links.bridge, gateways, config.force_address))
+        if config.vlan:
+            steps.append(_vlan_gateway(config))
+        steps.append(EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
         subnets = [parse_network(ip.address).cidr for ip in ips]
         steps.append(EnsureMasquerade(config.name, subnets, config.non_masquerade_cidrs))
-    steps += [
-        CreateVethPair(links.host, links.host_mac, links.pod, links.pod_mac, config.mtu),
-        AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode),
-    ]
+    if config.mac_spoof_check:
+        steps.append(EnsureMacSpoofCheck())
+    return steps
+
+
+def gateway_interface(config: NetworkConfig) -> str:
+    """The interface that has the gateway's addresses: the bridge, or its interface in the VLAN."""
+    return f"{config.bridge}.{config.vlan}" if config.vlan else config.bridge
+
+
+def _vlan_gateway(config: NetworkConfig) -> EnsureVlanGateway:
+    name = gateway_interface(config)
+    port = names.host_veth("gateway", name)
+    return EnsureVlanGateway(name, port, config.bridge, config.vlan, config.preserve_default_vlan)
+
+
+def own(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
+    """The steps on what is the pod's alone."""
+    steps: list[Step] = [CreateVethPair(links.host, links.host_mac, links.pod, links.pod_mac, links.mtu)]
+    if config.mac_spoof_check:
+        steps.append(GuardMac(links.host, links.pod_mac))
+    steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation))
+    if config.vlan or config.vlan_trunk:
+        preserve = config.preserve_default_vlan
+        steps.append(SetPortVlans(links.host, config.vlan, config.vlan_trunk, preserve))
     if any(ip.version == "6" for ip in ips):
         steps.append(EnableIPv6(links.pod))
-    steps.append(SetUp(links.pod))
-    steps += [AddAddress(links.pod, parse_network(ip.address)) for ip in ips]
+    if config.mac:
+        steps.append(AnnounceMac(links.pod))
+    if not config.disable_container_interface:
+        steps.append(SetUp(links.pod))
+    steps += [AddAddress(links.pod, parse_network(ip.address), config.enable_dad) for ip in ips]
     steps += [AddRoute(links.pod, route, _gateway_of(route, ips)) for route in routes]
     return steps
 
@@ -105,6 +151,21 @@ def _gateway_of(route: Route, ips: list[IPConfig]) -> str:
     return route.gw or (same_version[0].gateway if same_version else "")
 
 
-def detachment(host: str) -> list[Step]:
+def settling(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Step]:
+    """The steps that only wait, for which no other ADD should."""
+    if config.enable_dad and any(ip.version == "6" for ip in ips):
+        return [AwaitAddresses(links.pod)]
+    return []
+
+
+def detachment(config: NetworkConfig, host: str) -> list[Step]:
     """The steps that unwire a pod; they need no namespace, and find nothing to do the second time."""
-    return [DeleteVethPair(host)]
+    steps: list[Step] = [DeleteVethPair(host)]
+    if config.mac_spoof_check:
+        steps.append(UnguardMac(host))
+    return steps
+
+
+def foreign_detachment(ifname: str) -> list[Step]:
+    """The steps that unwire a pod that another plugin wired; they need its namespace."""
+    return [DeleteForeignVeth(ifname)]

@@ -1,0 +1,68 @@
+"""Running another plugin, as a main plugin does with its IPAM plugin (SPEC.md, section 4)."""
+
+from __future__ import annotations
+
+import os
+
+from cni_bridge_py.cni import jsontext
+from cni_bridge_py.cni.errors import DECODE_FAILURE, INTERNAL, INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Run `plugin` from one of the folders in `path` with our own parameters, and return what it answers.
+
+    Raises CniError: 4 or 7 when there is no such plugin, the plugin's own error when it reports one.
+    """
+    executable = _find(plugin, path)
+    status, output, errors = _execute(executable, jsontext.dumps(config).encode(), os.environ | {"CNI_COMMAND": verb})
+    if status == 0 and not output.strip():
+        return {}
+    try:
+        answer = jsontext.loads(output)
+    except ValueError as error:
+        answer = None
+        reason = f"its answer is no JSON: {error}"
+    if not isinstance(answer, dict):
+        said = errors.decode(errors="replace").strip() or reason
+        raise CniError(DECODE_FAILURE if status == 0 else INTERNAL, f"plugin {plugin}: {verb} failed: {said}")
+    if status != 0:
+        code = answer.get("code")
+        msg = f"plugin {plugin}: {answer.get('msg', 'failed without a message')}"
+        raise CniError(code if isinstance(code, int) else INTERNAL, msg, str(answer.get("details") or ""))
+    return answer
+
+
+def _find(plugin: str, path: list[str]) -> str:
+    if not path:
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_PATH: is empty, no place to find the plugin {plugin}")
+    for folder in path:
+        candidate = f"{folder}/{plugin}"
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    raise CniError(INVALID_CONFIG, f"ipam.type: there is no plugin {plugin} in {':'.join(path)}")
+
+
+def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+    """Exit status, output and errors of a program. Not subprocess, which takes 11 ms to import.
+
+    Files in memory, not pipes: neither side ever waits for the other to read.
+    """
+    files = [os.memfd_create(name, 0) for name in ("stdin", "stdout", "stderr")]
+    try:
+        os.write(files[0], data)
+        os.lseek(files[0], 0, os.SEEK_SET)
+        actions = [(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
+        child = os.posix_spawn(executable, [executable], environment, file_actions=actions)
+        _, status = os.waitpid(child, 0)
+        output, errors = (os.pread(file, os.fstat(file).st_size, 0) for file in files[1:])
+    except OSError as error:
+        raise CniError(INTERNAL, f"cannot run {executable}: {error.strerror}") from None
+    finally:
+        for file in files:
+            os.close(file)
+    return os.waitstatus_to_exitcode(status), output, errors

@@ -1,0 +1,67 @@
+"""Addresses from another plugin: `ipam.type` names a program in CNI_PATH."""
+
+from __future__ import annotations
+
+from cni_bridge_py.cni import delegate
+from cni_bridge_py.cni.errors import DECODE_FAILURE, LIMITED_CONNECTIVITY, PLUGIN_NOT_AVAILABLE, CniError
+from cni_bridge_py.cni.result import IPConfig, Result, decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+    from typing import Any
+
+
+class Delegated:
+    """What HostLocal is, by running another plugin with our own parameters and configuration."""
+
+    needs_interface = True
+    """A dhcp plugin gives its lease back through the pod's interface: it is asked before the pod is unwired."""
+
+    def __init__(self, plugin: str, path: list[str], config: dict[str, Any]) -> None:
+        self._plugin = plugin
+        self._path = path
+        self._config = config
+
+    def __enter__(self) -> Delegated:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def add(self) -> Result:
+        """Get addresses. Raises CniError, and holds none then."""
+        answer = self._run("ADD")
+        try:
+            result = decode(answer)
+            if not result.ips:
+                raise ValueError("there are no addresses in it")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.delete([])
+            msg = f"plugin {self._plugin}: its result cannot be used: {type(error).__name__}: {error}"
+            raise CniError(DECODE_FAILURE, msg) from None
+        return Result([], result.ips, result.routes, result.dns)
+
+    def delete(self, ips: list[IPConfig]) -> None:
+        """Give the addresses back."""
+        self._run("DEL")
+
+    def check(self, ips: list[IPConfig]) -> None:
+        """Ask whether the addresses are held. Raises CniError."""
+        self._run("CHECK")
+
+    def gc(self, valid: Collection[str]) -> None:
+        """Pass the valid attachments on."""
+        self._run("GC")
+
+    def status(self) -> None:
+        """Ask whether addresses can be had. Raises CniError 50 where there is no such plugin, or what it says."""
+        try:
+            self._run("STATUS")
+        except CniError as error:
+            code = error.code if error.code in (PLUGIN_NOT_AVAILABLE, LIMITED_CONNECTIVITY) else PLUGIN_NOT_AVAILABLE
+            raise CniError(code, error.msg, error.details) from None
+
+    def _run(self, verb: str) -> dict[str, Any]:
+        return delegate.run(self._plugin, self._path, verb, self._config)

@@ -1,0 +1,82 @@
+"""The verbs of an IPAM plugin: the lease store alone, for main plugins that are not ours (SPEC.md, section 4).
+
+The executable is this when it is run under the name `host-local-py`.
+"""
+
+from __future__ import annotations
+
+from cni_bridge_py.cni import runner
+from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
+from cni_bridge_py.cni.result import encode
+from cni_bridge_py.config import read_ipam_config, valid_attachments
+from cni_bridge_py.ipam.host_local import Attachment, HostLocal
+from cni_bridge_py.wiring import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_bridge_py.cni.request import Request
+    from cni_bridge_py.cni.result import IPConfig
+
+
+KEY_PREFIX = "ipam-"
+"""What tells these leases from those of our own main plugin, whose veths we know to be there or not."""
+
+
+def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
+    """ADD: give out addresses."""
+    with _host_local(request, raw)[0] as ipam:
+        if held := ipam.held():
+            msg = f"container {request.container_id}, interface {request.ifname} holds {', '.join(held)} already"
+            raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
+        result = ipam.add()
+        return encode(result, raw.get("cniVersion") or "0.1.0")
+
+
+def delete(request: Request, raw: dict[str, Any]) -> None:
+    """DEL: take them back."""
+    host_local, ips = _host_local(request, raw)
+    with host_local as ipam:
+        ipam.delete(ips)
+
+
+def check(request: Request, raw: dict[str, Any]) -> None:
+    """CHECK: see that they are held."""
+    host_local, ips = _host_local(request, raw)
+    with host_local as ipam:
+        ipam.check(ips)
+
+
+def status(request: Request, raw: dict[str, Any]) -> None:
+    """STATUS: see whether there are any to give."""
+    _host_local(request, raw)[0].status()
+
+
+def gc(request: Request, raw: dict[str, Any]) -> None:
+    """GC: take back what attachments hold that are not listed."""
+    valid = {_key(*each) for each in valid_attachments(raw)}
+    with _host_local(request, raw)[0] as ipam:
+        ipam.gc(valid)
+
+
+VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": gc}
+
+
+def main() -> int:
+    """Serve one invocation by a main plugin; return the exit status."""
+    return runner.run(VERBS)
+
+
+def _key(container_id: str, ifname: str) -> str:
+    return KEY_PREFIX + names.host_veth(container_id, ifname).removeprefix(names.VETH_PREFIX)
+
+
+def _host_local(request: Request, raw: dict[str, Any]) -> tuple[HostLocal, list[IPConfig]]:
+    """The store, and the addresses of the attachment's prevResult."""
+    name, config, prev_result = read_ipam_config(raw, request.args)
+    key = _key(request.container_id, request.ifname)
+    attachment = Attachment(request.container_id, request.ifname, key)
+    # Whether the attachment is there only its main plugin knows: nothing is ever reclaimed.
+    host_local = HostLocal(config, name, attachment, is_living=lambda key: True)
+    return host_local, prev_result.ips if prev_result else []

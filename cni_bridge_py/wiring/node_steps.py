@@ -1,0 +1,379 @@
+"""Steps on what all pods of a node share: made if missing, mended if changed, and never taken away by a pod."""
+
+from __future__ import annotations
+
+from errno import EEXIST, EOPNOTSUPP
+
+from cni_bridge_py.addresses import IPNetwork, parse_network
+from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
+from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
+from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.nftables import AddressRule, GuardRule
+from cni_bridge_py.record import record
+from cni_bridge_py.wiring.step import Step, add_address_command, existing, expect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni_bridge_py.kernel.access import Kernel
+    from cni_bridge_py.kernel.nftables import Chain, Rule
+    from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
+
+DEFAULT_VLAN = 1
+"""What the kernel puts every new bridge port into."""
+
+MULTICAST = (parse_network("224.0.0.0/4"), parse_network("ff00::/8"))
+
+
+@record
+class EnsureBridge(Step):
+    """The bridge is there and up, and its MAC does not change with its ports."""
+
+    name: str
+    mac: str
+    mtu: int
+    promisc: bool = False
+    vlan_filtering: bool = False
+
+    def __str__(self) -> str:
+        return f"a virtual switch: bridge {self.name}"
+
+    def apply(self, kernel: Kernel) -> None:
+        link = kernel.host.link(self.name) or self._create(kernel.host)
+        if link.kind != "bridge":
+            what = f"a {link.kind} interface" if link.kind else "an interface of another kind"
+            raise CniError(
+                BRIDGE_IN_USE,
+                f"{self.name} is {what}, not a bridge",
+                "name another one with the key bridge, or remove it",
+            )
+        wanted = self._flags()
+        if link.flags & wanted != wanted:
+            kernel.host.ask(rtnetlink.set_link(self.name, flags=wanted))
+        if self.vlan_filtering and not link.vlan_filtering:
+            self._filter_vlans(kernel.host)
+
+    def _filter_vlans(self, host: Rtnetlink) -> None:
+        try:
+            host.ask(rtnetlink.set_vlan_filtering(self.name))
+        except NetlinkError as error:
+            if error.errno != EOPNOTSUPP:
+                raise
+            raise CniError(
+                KERNEL_REFUSED,
+                f"bridge {self.name} cannot filter VLANs: the kernel has no CONFIG_BRIDGE_VLAN_FILTERING",
+                "leave out vlan and vlanTrunk, or use a kernel that has it",
+            ) from None
+
+    def _create(self, host: Rtnetlink) -> Link:
+        try:
+            host.ask(rtnetlink.new_bridge(self.name, self.mac, self.mtu))
+        except NetlinkError as error:
+            if error.errno != EEXIST:  # another ADD was quicker
+                raise
+        link = existing(host, self.name, "host")
+        if not self.mac:
+            host.ask(rtnetlink.set_link(self.name, rtnetlink.address(link.mac)))
+        if sysctl.exists(self._accept_ra):
+            sysctl.ensure(self._accept_ra, "0")
+        return link
+
+    @property
+    def _accept_ra(self) -> str:
+        return f"net/ipv6/conf/{self.name}/accept_ra"
+
+    def _flags(self) -> int:
+        return rtnetlink.IFF_UP | (rtnetlink.IFF_PROMISC if self.promisc else 0)
+
+    def check(self, kernel: Kernel) -> None:
+        link = existing(kernel.host, self.name, "host")
+        expect(link.kind == "bridge", f"{self.name} is no bridge")
+        expect(link.is_up, f"bridge {self.name} is down")
+        expect(
+            not self.mac or link.mac == self.mac,
+            f"bridge {self.name} has MAC {link.mac}, not {self.mac}",
+        )
+        expect(link.flags & self._flags() == self._flags(), f"bridge {self.name} is not promiscuous")
+        expect(link.vlan_filtering or not self.vlan_filtering, f"bridge {self.name} does not filter VLANs")
+        expect(link.mtu >= self.mtu, f"bridge {self.name} has MTU {link.mtu}, less than the pod's {self.mtu}")
+
+    def commands(self) -> list[str]:
+        address = f" address {self.mac}" if self.mac else ""
+        mtu = f" mtu {self.mtu}" if self.mtu else ""
+        pin = f'ip link set {self.name} address "$(cat /sys/class/net/{self.name}/address)"'
+        return [
+            f"ip link add {self.name} up{address}{mtu} type bridge",
+            *([] if self.mac else [pin]),
+            f"sysctl -qw {self._accept_ra}=0",
+            *([f"ip link set {self.name} promisc on"] if self.promisc else []),
+            *([f"ip link set {self.name} type bridge vlan_filtering 1"] if self.vlan_filtering else []),
+        ]
+
+
+@record
+class EnsureVlanGateway(Step):
+    """The bridge has an interface of its own in a VLAN, where that VLAN's gateway address goes.
+
+    A veth pair of which both ends are on the host: one has the VLAN's name, the other is an access port.
+    """
+
+    name: str
+    port: str
+    bridge: str
+    vlan: int
+    preserve_default_vlan: bool
+
+    def __str__(self) -> str:
+        return f"the gateway's own cable into VLAN {self.vlan}: {self.name}"
+
+    def apply(self, kernel: Kernel) -> None:
+        host = kernel.host
+        if not host.link(self.name):
+            mtu = existing(host, self.bridge, "host").mtu
+            try:
+                host.ask(rtnetlink.new_veth(self.name, "", self.port, "", None, mtu))
+            except NetlinkError as error:
+                if error.errno != EEXIST:  # another ADD was quicker
+                    raise
+        bridge = existing(host, self.bridge, "host")
+        host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index), flags=rtnetlink.IFF_UP))
+        host.ask(rtnetlink.set_link(self.name, flags=rtnetlink.IFF_UP))
+        self._vlans.apply(kernel)
+
+    @property
+    def _vlans(self) -> SetPortVlans:
+        return SetPortVlans(self.port, self.vlan, [], self.preserve_default_vlan)
+
+    def check(self, kernel: Kernel) -> None:
+        bridge = existing(kernel.host, self.bridge, "host")
+        existing(kernel.host, self.name, "host")
+        port = existing(kernel.host, self.port, "host")
+        expect(port.master == bridge.index, f"{self.port} is not a port of bridge {self.bridge}")
+        self._vlans.check(kernel)
+
+    def commands(self) -> list[str]:
+        return [
+            f"ip link add {self.name} up type veth peer name {self.port}",
+            f"ip link set {self.port} master {self.bridge} up",
+            *self._vlans.commands(),
+        ]
+
+
+@record
+class SetPortVlans(Step):
+    """A bridge port is in these VLANs: one without tags (`vlan`), or several with tags (`trunk`)."""
+
+    port: str
+    vlan: int
+    trunk: list[int]
+    preserve_default_vlan: bool
+
+    def __str__(self) -> str:
+        return f"{self.port} is in VLAN {self.vlan or ', '.join(map(str, self.trunk))}"
+
+    def apply(self, kernel: Kernel) -> None:
+        index = existing(kernel.host, self.port, "host").index
+        if not self.preserve_default_vlan and DEFAULT_VLAN in kernel.host.vlans(index):
+            kernel.host.ask(rtnetlink.del_vlan(index, DEFAULT_VLAN))
+        if self.vlan:
+            kernel.host.ask(rtnetlink.add_vlan(index, self.vlan, access=True))
+        for vlan in self.trunk:
+            kernel.host.ask(rtnetlink.add_vlan(index, vlan, access=False))
+
+    def check(self, kernel: Kernel) -> None:
+        present = kernel.host.vlans(existing(kernel.host, self.port, "host").index)
+        for vlan in [self.vlan] if self.vlan else self.trunk:
+            expect(vlan in present, f"bridge port {self.port} is not in VLAN {vlan}")
+
+    def commands(self) -> list[str]:
+        drop = [] if self.preserve_default_vlan else [f"bridge vlan del vid {DEFAULT_VLAN} dev {self.port}"]
+        access = [f"bridge vlan add vid {self.vlan} dev {self.port} pvid untagged"] if self.vlan else []
+        return drop + access + [f"bridge vlan add vid {vlan} dev {self.port}" for vlan in self.trunk]
+
+
+@record
+class EnsureGatewayAddresses(Step):
+    """The bridge has the pods' gateways as its addresses."""
+
+    bridge: str
+    addresses: list[IPNetwork]
+    force: bool
+
+    def __str__(self) -> str:
+        return f"the pods' gateway: {', '.join(map(str, self.addresses))} on {self.bridge}"
+
+    def apply(self, kernel: Kernel) -> None:
+        link = existing(kernel.host, self.bridge, "host")
+        for version in (4, 6):
+            wanted = [each for each in self.addresses if each.version == version]
+            present = kernel.host.addresses(link.index, version) if wanted else {}
+            for other in present:
+                if clash := self._clash(other, wanted):
+                    self._settle(kernel.host, link, other, clash)
+            for address in wanted:
+                if address not in present:
+                    self._add(kernel.host, link, address)
+
+    @staticmethod
+    def _clash(other: IPNetwork, wanted: list[IPNetwork]) -> IPNetwork | None:
+        """Which wanted address cannot be beside `other`: any of IPv4, of IPv6 where the networks overlap."""
+        if other in wanted:
+            return None
+        return next((each for each in wanted if each.version == 4 or _overlap(each, other)), None)
+
+    def _settle(self, host: Rtnetlink, link: Link, other: IPNetwork, wanted: IPNetwork) -> None:
+        if not self.force:
+            raise CniError(
+                BRIDGE_IN_USE,
+                f"bridge {self.bridge} has the address {other}, wanted is {wanted}",
+                f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
+            )
+        host.ask(rtnetlink.del_address(link.index, other))
+
+    @staticmethod
+    def _add(host: Rtnetlink, link: Link, address: IPNetwork) -> None:
+        try:
+            host.ask(rtnetlink.new_address(link.index, address))
+        except NetlinkError as error:
+            if error.errno != EEXIST:  # another ADD was quicker
+                raise
+        # A bridge that somebody made by hand takes the lowest MAC of its ports, until it is given one.
+        host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
+
+    def check(self, kernel: Kernel) -> None:
+        link = existing(kernel.host, self.bridge, "host")
+        for address in self.addresses:
+            present = kernel.host.addresses(link.index, address.version)
+            expect(address in present, f"bridge {self.bridge} has no address {address}")
+
+    def commands(self) -> list[str]:
+        return [add_address_command(each, self.bridge) for each in self.addresses]
+
+
+@record
+class EnableForwarding(Step):
+    """The node forwards packets of an IP version."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"the node forwards IPv{self.version}"
+
+    @property
+    def _name(self) -> str:
+        return "net/ipv4/ip_forward" if self.version == 4 else "net/ipv6/conf/all/forwarding"
+
+    def apply(self, kernel: Kernel) -> None:
+        sysctl.ensure(self._name, "1")
+
+    def check(self, kernel: Kernel) -> None:
+        expect(sysctl.read(self._name) == "1", f"sysctl {self._name} is not 1")
+
+    def commands(self) -> list[str]:
+        return [f"sysctl -qw {self._name}=1"]
+
+
+@record
+class EnsureMasquerade(Step):
+    """Packets of a network's pods leave it with the node's address.
+
+    Each network has one chain. It names the subnets of all its pods, those of earlier configurations too, whose pods
+    may still be there; so a pod's steps add their own to those that they find.
+    """
+
+    network: str
+    subnets: list[IPNetwork]
+    exceptions: list[IPNetwork]
+
+    def __str__(self) -> str:
+        return "the way out: what leaves the network gets the node's address"
+
+    @property
+    def _chain(self) -> Chain:
+        return nftables.masquerade_chain(self.network)
+
+    @property
+    def _ours(self) -> str:
+        return f": pods of {self.network}"
+
+    def _rules(self, found: list[str]) -> list[Rule]:
+        """The rules that should be there, where those with the comments `found` are."""
+        known = [parse_network(each.removesuffix(self._ours)) for each in found if each.endswith(self._ours)]
+        subnets = known + [subnet for subnet in self.subnets if subnet not in known]
+        versions = {subnet.version for subnet in subnets}
+        kept = [(subnet, f"{subnet}: the network itself") for subnet in subnets]
+        kept += [(each, f"{each}: multicast") for each in MULTICAST if each.version in versions]
+        kept += [(each, f"{each}: nonMasqueradeCIDRs") for each in self.exceptions if each.version in versions]
+        rules: list[Rule] = [AddressRule("daddr", each, "return", why) for each, why in kept]
+        rules += [AddressRule("saddr", each, "masquerade", f"{each}{self._ours}") for each in subnets]
+        return rules
+
+    def apply(self, kernel: Kernel) -> None:
+        _ensure_rules(kernel, self._chain, self._rules)
+
+    def check(self, kernel: Kernel) -> None:
+        _check_rules(kernel, self._chain, self._rules)
+
+    def commands(self) -> list[str]:
+        return _rules_commands(self._chain, self._rules([]))
+
+
+@record
+class EnsureMacSpoofCheck(Step):
+    """There is a place where guarded pods have their rule: a pod's packets find it with one look into a map."""
+
+    def __str__(self) -> str:
+        return "where frames of guarded pods are looked at"
+
+    def apply(self, kernel: Kernel) -> None:
+        _ensure_rules(kernel, nftables.MACSPOOFCHK_CHAIN, self._rules)
+
+    @staticmethod
+    def _rules(found: list[str]) -> list[Rule]:
+        return [GuardRule()]
+
+    def check(self, kernel: Kernel) -> None:
+        _check_rules(kernel, nftables.MACSPOOFCHK_CHAIN, self._rules)
+
+    def commands(self) -> list[str]:
+        chain = nftables.MACSPOOFCHK_CHAIN
+        map_command = f"nft add map {chain.table} {nftables.GUARDED} '{{ type ifname : verdict; }}'"
+        table, *rest = _rules_commands(chain, self._rules([]))
+        return [table, map_command, *rest]
+
+
+def _ensure_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> None:
+    """Have a chain hold the rules that `rules_for` gives for the comments found in it; one request if it does."""
+    if not _wrong_rules(kernel, chain, rules_for):
+        return
+    while True:
+        generation = kernel.nftables.generation()
+        rules = _wrong_rules(kernel, chain, rules_for)
+        if not rules or kernel.nftables.replace(chain, rules, generation):
+            return
+
+
+def _wrong_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> list[Rule]:
+    """The rules to put in place of those in the chain; none where they are there."""
+    found = kernel.nftables.comments(chain)
+    rules = rules_for(found)
+    return rules if [rule.comment for rule in rules] != found else []
+
+
+def _check_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> None:
+    wrong = _wrong_rules(kernel, chain, rules_for)
+    expect(not wrong, f"nftables chain {chain.place} is missing or was changed")
+
+
+def _rules_commands(chain: Chain, rules: list[Rule]) -> list[str]:
+    return [
+        f"nft add table {chain.table}",
+        f"nft add chain {chain.place} '{chain.definition}'",
+        f"nft flush chain {chain.place}",
+        *(f"nft add rule {chain.place} '{rule}'" for rule in rules),
+    ]
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    return one.version == other.version and one.first <= other.last and other.first <= one.last

@@ -1,0 +1,400 @@
+"""Steps on what is one pod's alone; most of it goes with the veth pair.
+
+Commands hold `$POD`, the path of the pod's network namespace.
+"""
+
+from __future__ import annotations
+
+import time
+from errno import EEXIST, ENODEV
+
+from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
+from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
+from cni_bridge_py.cni.request import IFNAMSIZ
+from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
+from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.nftables import MacRule
+from cni_bridge_py.record import record
+from cni_bridge_py.wiring.names import VETH_PREFIX
+from cni_bridge_py.wiring.step import Step, add_address_command, existing, expect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_bridge_py.cni.result import Route
+    from cni_bridge_py.kernel.access import Kernel
+    from cni_bridge_py.kernel.rtnetlink import KernelRoute, Link
+
+DAD_SECONDS = 10
+"""What the reference waits at most; the kernel's default takes one to two."""
+
+IFALIASZ = 256
+"""linux/if.h: an alias's room, its terminating NUL included."""
+
+IN_POD = "nsenter --net=$POD"
+
+
+@record
+class CreateVethPair(Step):
+    """A virtual cable: one end on the host, the other in the pod under its final name."""
+
+    host: str
+    host_mac: str
+    pod: str
+    pod_mac: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"a virtual cable: {self.host} on the host, {self.pod} in the pod"
+
+    def apply(self, kernel: Kernel) -> None:
+        fd = kernel.pod_netns.fd
+        message = rtnetlink.new_veth(self.host, self.host_mac, self.pod, self.pod_mac, fd, self.mtu)
+        try:
+            kernel.host.ask(message)
+        except NetlinkError as error:
+            if error.errno != EEXIST:
+                raise
+            where = kernel.pod_netns.path if kernel.pod.link(self.pod) else "on the host"
+            name = self.pod if kernel.pod.link(self.pod) else self.host
+            raise CniError(ALREADY_ATTACHED, f"interface {name} exists already: {where}") from None
+
+    def undo(self, kernel: Kernel) -> None:
+        DeleteVethPair(self.host).apply(kernel)
+
+    def check(self, kernel: Kernel) -> None:
+        pod = existing(kernel.pod, self.pod, kernel.pod_netns.path)
+        expect(pod.kind == "veth", f"{self.pod} in the pod is no veth")
+        expect(
+            not self.pod_mac or pod.mac == self.pod_mac,
+            f"{self.pod} has MAC {pod.mac}, not {self.pod_mac}",
+        )
+        host = existing(kernel.host, self.host, "host")
+        expect(host.kind == "veth", f"{self.host} is no veth")
+        for link in (pod, host):
+            expect(self.mtu in (0, link.mtu), f"{link.name} has MTU {link.mtu}, not {self.mtu}")
+
+    def commands(self) -> list[str]:
+        mtu = f" mtu {self.mtu}" if self.mtu else ""
+        host = f"ip link add {self.host} address {self.host_mac}{mtu} type veth"
+        return [f"{host} peer name {self.pod} address {self.pod_mac}{mtu} netns $POD"]
+
+
+@record
+class AttachToBridge(Step):
+    """The host's end is a port of the bridge."""
+
+    host: str
+    bridge: str
+    alias: str = ""
+    hairpin: bool = False
+    isolated: bool = False
+
+    def __str__(self) -> str:
+        return f"plug {self.host} into {self.bridge}"
+
+    def apply(self, kernel: Kernel) -> None:
+        bridge = existing(kernel.host, self.bridge, "host")
+        changes = [rtnetlink.master(bridge.index)]
+        changes += [rtnetlink.alias(self._alias)] if self._alias else []
+        kernel.host.ask(rtnetlink.set_link(self.host, *changes, flags=rtnetlink.IFF_UP))
+        if self.hairpin or self.isolated:
+            index = existing(kernel.host, self.host, "host").index
+            kernel.host.ask(rtnetlink.set_port(index, hairpin=self.hairpin, isolated=self.isolated))
+
+    @property
+    def _alias(self) -> str:
+        return self.alias.encode()[: IFALIASZ - 1].decode(errors="ignore")
+
+    def check(self, kernel: Kernel) -> None:
+        bridge = existing(kernel.host, self.bridge, "host")
+        host = existing(kernel.host, self.host, "host")
+        expect(host.master == bridge.index, f"{self.host} is not a port of bridge {self.bridge}")
+        expect(host.is_up, f"{self.host} is down")
+        expect(host.hairpin or not self.hairpin, f"bridge port {self.host} is not in hairpin mode")
+        expect(host.isolated or not self.isolated, f"bridge port {self.host} is not isolated")
+
+    def commands(self) -> list[str]:
+        from shlex import quote  # brings re: not for the way of an ADD
+
+        alias = f" alias {quote(self._alias)}" if self._alias else ""
+        return [
+            f"ip link set {self.host} master {self.bridge} up{alias}",
+            *([f"bridge link set dev {self.host} hairpin on"] if self.hairpin else []),
+            *([f"bridge link set dev {self.host} isolated on"] if self.isolated else []),
+        ]
+
+
+@record
+class GuardMac(Step):
+    """The pod may send from its own MAC and no other."""
+
+    host: str
+    mac: str
+
+    def __str__(self) -> str:
+        return f"what comes out of {self.host} has the pod's MAC"
+
+    def apply(self, kernel: Kernel) -> None:
+        kernel.nftables.guard(self.host, self._rule)
+
+    def undo(self, kernel: Kernel) -> None:
+        UnguardMac(self.host).apply(kernel)
+
+    @property
+    def _rule(self) -> MacRule:
+        return MacRule(self.mac)
+
+    def check(self, kernel: Kernel) -> None:
+        chain = nftables.macspoofchk_chain(self.host)
+        guarded = kernel.nftables.is_guarded(self.host)
+        expect(guarded, f"nftables map {chain.table} {nftables.GUARDED} lacks {self.host}: no MAC spoof check")
+        rules = kernel.nftables.comments(chain)
+        expect(rules == [self._rule.comment], f"nftables chain {chain.place} was changed: no MAC spoof check")
+
+    def commands(self) -> list[str]:
+        chain = nftables.macspoofchk_chain(self.host)
+        return [
+            f"nft add chain {chain.place}",
+            f"nft add rule {chain.place} '{self._rule}'",
+            f"nft add element {chain.table} {nftables.GUARDED} '{{ {self.host} : jump {self.host} }}'",
+        ]
+
+
+@record
+class UnguardMac(Step):
+    """The rule that kept the pod to its MAC is gone."""
+
+    host: str
+
+    def __str__(self) -> str:
+        return f"no more rule for {self.host}"
+
+    def apply(self, kernel: Kernel) -> None:
+        kernel.nftables.unguard(self.host)
+
+    def commands(self) -> list[str]:
+        chain = nftables.macspoofchk_chain(self.host)
+        return [
+            f"nft delete element {chain.table} {nftables.GUARDED} '{{ {self.host} }}'",
+            f"nft delete chain {chain.place}",
+        ]
+
+
+@record
+class EnableIPv6(Step):
+    """IPv6 is on in the pod, which a container runtime may have turned off."""
+
+    pod: str
+
+    def __str__(self) -> str:
+        return "IPv6 is on in the pod"
+
+    def apply(self, kernel: Kernel) -> None:
+        with kernel.inside_pod():
+            for name in self._names():
+                sysctl.ensure(name, "0")
+
+    def _names(self) -> list[str]:
+        return [f"net/ipv6/conf/{interface}/disable_ipv6" for interface in ("lo", self.pod)]
+
+    def commands(self) -> list[str]:
+        return [f"{IN_POD} sysctl -qw {name}=0" for name in self._names()]
+
+
+@record
+class SetUp(Step):
+    """The pod's end is up."""
+
+    pod: str
+
+    def __str__(self) -> str:
+        return f"switch {self.pod} on"
+
+    def apply(self, kernel: Kernel) -> None:
+        kernel.pod.ask(rtnetlink.set_link(self.pod, flags=rtnetlink.IFF_UP))
+
+    def check(self, kernel: Kernel) -> None:
+        pod = existing(kernel.pod, self.pod, kernel.pod_netns.path)
+        expect(pod.is_up, f"{self.pod} in the pod is down")
+
+    def commands(self) -> list[str]:
+        return [f"{IN_POD} ip link set {self.pod} up"]
+
+
+@record
+class AddAddress(Step):
+    """The pod has an address."""
+
+    pod: str
+    address: IPNetwork
+    dad: bool = False
+
+    def __str__(self) -> str:
+        return f"the pod's address: {self.address}"
+
+    def apply(self, kernel: Kernel) -> None:
+        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        kernel.pod.ask(rtnetlink.new_address(index, self.address, self.dad))
+
+    def check(self, kernel: Kernel) -> None:
+        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        flags = kernel.pod.addresses(index, self.address.version).get(self.address)
+        expect(flags is not None, f"{self.pod} has no address {self.address}")
+        duplicate = (flags or 0) & rtnetlink.IFA_F_DADFAILED
+        expect(not duplicate, f"{self.address} on {self.pod} is used by another host, too (DAD failed)")
+
+    def commands(self) -> list[str]:
+        return [f"{IN_POD} {add_address_command(self.address, self.pod, self.dad)}"]
+
+
+@record
+class AwaitAddresses(Step):
+    """The pod's IPv6 addresses are its alone: duplicate address detection, which was asked for, is over."""
+
+    pod: str
+
+    def __str__(self) -> str:
+        return "duplicate address detection is over"
+
+    def apply(self, kernel: Kernel) -> None:
+        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        deadline = time.monotonic() + DAD_SECONDS
+        while True:
+            flags = kernel.pod.addresses(index, 6)
+            for address, each in flags.items():
+                expect(not each & rtnetlink.IFA_F_DADFAILED, f"{address} is used by another host, too (DAD failed)")
+            if not any(each & rtnetlink.IFA_F_TENTATIVE for each in flags.values()):
+                return
+            expect(time.monotonic() < deadline, f"no end of duplicate address detection in {DAD_SECONDS} s")
+            time.sleep(0.05)
+
+    def commands(self) -> list[str]:
+        return [f"while {IN_POD} ip -6 address show dev {self.pod} tentative | grep -q inet6; do sleep 0.1; done"]
+
+
+@record
+class AnnounceMac(Step):
+    """The kernel tells neighbours the pod's MAC when it comes up: they may know the address with another."""
+
+    pod: str
+
+    def __str__(self) -> str:
+        return "neighbours are told the pod's MAC"
+
+    def apply(self, kernel: Kernel) -> None:
+        with kernel.inside_pod():
+            for name in self._names():
+                if sysctl.exists(name):
+                    sysctl.ensure(name, "1")
+
+    def _names(self) -> list[str]:
+        return [f"net/ipv4/conf/{self.pod}/arp_notify", f"net/ipv6/conf/{self.pod}/ndisc_notify"]
+
+    def commands(self) -> list[str]:
+        return [f"{IN_POD} sysctl -qw {name}=1" for name in self._names()]
+
+
+@record
+class AddRoute(Step):
+    """The pod has a route; `gw` is the gateway to use where the route names none."""
+
+    pod: str
+    route: Route
+    gw: str
+
+    def __str__(self) -> str:
+        return f"the pod's route to {self.route.dst}"
+
+    def apply(self, kernel: Kernel) -> None:
+        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        message = rtnetlink.new_route(
+            parse_network(self.route.dst),
+            self.gw,
+            index,
+            mtu=self.route.mtu,
+            advmss=self.route.advmss,
+            priority=self.route.priority,
+            table=self.route.table,
+            scope=self.route.scope,
+        )
+        try:
+            kernel.pod.ask(message)
+        except NetlinkError as error:
+            if error.errno != EEXIST:  # the same route twice in the configuration
+                raise
+
+    def check(self, kernel: Kernel) -> None:
+        version = parse_network(self.route.dst).version
+        found = any(self._is(route) for route in kernel.pod.routes(version))
+        via = f" via {self.gw}" if self.gw else ""
+        expect(found, f"the pod has no route to {self.route.dst}{via}")
+
+    def _is(self, route: KernelRoute) -> bool:
+        """Whether the kernel's route is this one; what the configuration leaves open may be anything."""
+        wanted = self.route
+        return (
+            route.dst == parse_network(wanted.dst).cidr
+            and (not wanted.gw or route.gw == parse_ip(wanted.gw))
+            and (wanted.table is None or route.table == wanted.table)
+            and (not wanted.priority or route.priority == wanted.priority)
+            and (not wanted.mtu or route.mtu == wanted.mtu)
+            and (not wanted.advmss or route.advmss == wanted.advmss)
+        )
+
+    def commands(self) -> list[str]:
+        route = self.route
+        version = parse_network(route.dst).version
+        words = [f"ip -{version} route add {route.dst}"]
+        words += [f"via {self.gw}"] if self.gw else []
+        words += [f"dev {self.pod}"]
+        words += [f"metric {route.priority}"] if route.priority else []
+        words += [f"table {route.table}"] if route.table is not None else []
+        # `ip` takes the scope from the gateway, and link where there is none; the plugin's is global unless asked.
+        words += [f"scope {route.scope or 0}"] if version == 4 and (route.scope or not self.gw) else []
+        words += [f"mtu {route.mtu}"] if route.mtu else []
+        words += [f"advmss {route.advmss}"] if route.advmss else []
+        return [f"{IN_POD} {' '.join(words)}"]
+
+
+@record
+class DeleteVethPair(Step):
+    """The cable is gone, and with it all that the pod's end had: addresses, routes, its bridge port."""
+
+    host: str
+
+    def __str__(self) -> str:
+        return f"unplug the pod: {self.host}, and with it the end in the pod"
+
+    def apply(self, kernel: Kernel) -> None:
+        try:
+            kernel.host.ask(rtnetlink.del_link(self.host))
+        except NetlinkError as error:
+            if error.errno != ENODEV:  # gone is what was wanted
+                raise
+
+    def commands(self) -> list[str]:
+        return [f"ip link del {self.host}"]
+
+
+@record
+class DeleteForeignVeth(Step):
+    """The pod's interface is gone also where another plugin made it, under a host veth's name that we cannot know."""
+
+    pod: str
+
+    def __str__(self) -> str:
+        return f"unplug {self.pod}, if another plugin made it"
+
+    def apply(self, kernel: Kernel) -> None:
+        link = kernel.pod.link(self.pod)
+        if link and link.kind == "veth" and not self._is_ours(kernel, link):
+            kernel.pod.ask(rtnetlink.del_link(self.pod))
+
+    @staticmethod
+    def _is_ours(kernel: Kernel, link: Link) -> bool:
+        """Whether the host veth has a name of ours: then it is another attachment's, in a namespace path used again."""
+        host = kernel.host.link_by_index(link.peer)
+        return host is not None and host.name.startswith(VETH_PREFIX) and len(host.name) == IFNAMSIZ - 1
+
+    def commands(self) -> list[str]:
+        return [f"{IN_POD} ip link del {self.pod}"]

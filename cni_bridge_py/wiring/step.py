@@ -1,0 +1,100 @@
+"""What every step is: it applies itself, undoes itself, checks itself, and says itself as commands."""
+
+from __future__ import annotations
+
+from errno import EACCES, EPERM
+
+from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
+from cni_bridge_py.kernel.netlink import NetlinkError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from cni_bridge_py.addresses import IPNetwork
+    from cni_bridge_py.kernel.access import Kernel
+    from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
+
+
+class Step:
+    """One step; what most of them share."""
+
+    def apply(self, kernel: Kernel) -> None:
+        """Make it so. Raises CniError, NetlinkError or OSError."""
+        raise NotImplementedError
+
+    def undo(self, kernel: Kernel) -> None:
+        """Take it back. Most steps need not: what they did is shared, or goes with the veth pair."""
+
+    def check(self, kernel: Kernel) -> None:
+        """See that it is so. Raises CniError 105 that names what is not."""
+
+    def commands(self) -> list[str]:
+        """The same as `apply`, as shell commands."""
+        raise NotImplementedError
+
+
+def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
+    """Apply the steps in order; where one fails, undo those before it in reverse and raise.
+
+    Raises CniError that says which step failed and why.
+    """
+    applied: list[Step] = []
+    try:
+        for step in steps:
+            applied.append(step)
+            with _Explained(step):
+                step.apply(kernel)
+    except BaseException:
+        for step in reversed(applied[:-1]):
+            with _Explained(step):
+                step.undo(kernel)
+        raise
+
+
+def check_all(steps: Sequence[Step], kernel: Kernel) -> None:
+    """Check the steps in order.
+
+    Raises CniError 105 for the first thing that is not as the steps leave it.
+    """
+    for step in steps:
+        with _Explained(step):
+            step.check(kernel)
+
+
+class _Explained:
+    """Turns what the kernel says into a CniError that names the step."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, (NetlinkError, OSError)):
+            code = NOT_PERMITTED if error.errno in (EPERM, EACCES) else KERNEL_REFUSED
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise CniError(code, f"{self._step}: {reason}") from None
+
+
+def expect(holds: object, reason: str) -> None:
+    """Raise CniError 105 with `reason` unless it holds."""
+    if not holds:
+        raise CniError(NOT_AS_EXPECTED, reason)
+
+
+def existing(netlink: Rtnetlink, name: str, where: str) -> Link:
+    """The link of that name. Raises CniError 105 that says where there is none."""
+    link = netlink.link(name)
+    if not link:
+        raise CniError(NOT_AS_EXPECTED, f"{where}: there is no interface {name}")
+    return link
+
+
+def add_address_command(address: IPNetwork, interface: str, dad: bool = False) -> str:
+    """ip address add, as the plugin does it."""
+    # `ip` sets no broadcast address unless told, and waits for duplicate address detection unless told.
+    option = " broadcast +" if address.version == 4 else "" if dad else " nodad"
+    return f"ip address add {address}{option} dev {interface}"
