@@ -1,6 +1,7 @@
 """The network configuration: which keys there are, what they default to, and what is refused.
 
-The meaning of every key is the reference plugins' (`bridge` and `host-local`); `nonMasqueradeCIDRs` is ours.
+The meaning of every key is the reference plugins' (`bridge` and `host-local`); `nonMasqueradeCIDRs` and
+`bridgeNetfilter` are ours.
 A key that is not known is ignored, as the specification asks; `null` is the same as leaving a key out.
 """
 
@@ -61,6 +62,7 @@ class NetworkConfig:
     mtu: int
     hairpin_mode: bool
     promisc_mode: bool
+    bridge_netfilter: bool
     port_isolation: bool
     mac_spoof_check: bool
     enable_dad: bool
@@ -95,6 +97,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
         mtu=top.integer("mtu", 0, LARGEST_MTU) or 0,
         hairpin_mode=top.boolean("hairpinMode"),
         promisc_mode=top.boolean("promiscMode"),
+        bridge_netfilter=top.boolean("bridgeNetfilter"),
         port_isolation=top.boolean("portIsolation"),
         mac_spoof_check=top.boolean("macspoofchk"),
         enable_dad=top.boolean("enabledad"),

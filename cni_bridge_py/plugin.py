@@ -25,7 +25,7 @@ from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, plan
-from cni_bridge_py.wiring.node_steps import EnsureMasquerade
+from cni_bridge_py.wiring.node_steps import EnsureMasquerade, has_bridge_netfilter
 from cni_bridge_py.wiring.step import apply_all, check_all
 
 TYPE_CHECKING = False
@@ -114,6 +114,9 @@ def status(request: Request, raw: dict[str, Any]) -> None:
         except (NetlinkError, OSError) as error:
             msg = f"ipMasq: this kernel has no nftables: {error}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
+    if config.bridge_netfilter and not has_bridge_netfilter():
+        msg = "bridgeNetfilter: this kernel has no br_netfilter: a pod gets no answer from a Service on its own node"
+        raise CniError(LIMITED_CONNECTIVITY, msg, "run: modprobe br_netfilter")
     _ipam(config, request, raw, kernel).status()
 
 

@@ -62,6 +62,8 @@ IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_DATA = 5
 IFLA_BR_VLAN_FILTERING = 7
+IFLA_BR_NF_CALL_IPTABLES = 36
+IFLA_BR_NF_CALL_IP6TABLES = 37
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 IFLA_BRIDGE_VLAN_INFO = 2
@@ -104,7 +106,7 @@ class Link:
     """A link as RTM_GETLINK tells it.
 
     `master` is an index, 0 for none; `peer` is a veth's other end's, in its own namespace. `hairpin` and `isolated` are
-    of a bridge port, `vlan_filtering` is a bridge's.
+    of a bridge port, `vlan_filtering` and `netfilter` (IPv4's and IPv6's both) of a bridge.
     """
 
     index: int
@@ -119,6 +121,7 @@ class Link:
     hairpin: bool
     isolated: bool
     vlan_filtering: bool
+    netfilter: bool
 
     @property
     def is_up(self) -> bool:
@@ -231,7 +234,16 @@ def set_port(index: int, *, hairpin: bool, isolated: bool) -> Message:
 
 def set_vlan_filtering(name: str) -> Message:
     """ip link set NAME type bridge vlan_filtering 1"""
-    info = nested(IFLA_INFO_DATA, u8(IFLA_BR_VLAN_FILTERING, 1))
+    return _set_bridge(name, u8(IFLA_BR_VLAN_FILTERING, 1))
+
+
+def set_netfilter(name: str) -> Message:
+    """ip link set NAME type bridge nf_call_iptables 1 nf_call_ip6tables 1"""
+    return _set_bridge(name, u8(IFLA_BR_NF_CALL_IPTABLES, 1), u8(IFLA_BR_NF_CALL_IP6TABLES, 1))
+
+
+def _set_bridge(name: str, *changes: bytes) -> Message:
+    info = nested(IFLA_INFO_DATA, *changes)
     header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
     link_info = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), info)
     return Message(RTM_NEWLINK, 0, header + text(IFLA_IFNAME, name) + link_info)
@@ -287,6 +299,7 @@ def parse_link(payload: bytes) -> Link:
         hairpin=port.get(IFLA_BRPORT_MODE) == b"\1",
         isolated=port.get(IFLA_BRPORT_ISOLATED) == b"\1",
         vlan_filtering=data.get(IFLA_BR_VLAN_FILTERING) == b"\1",
+        netfilter=data.get(IFLA_BR_NF_CALL_IPTABLES) == data.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1",
     )
 
 

@@ -112,6 +112,37 @@ class EnsureBridge(Step):
 
 
 @record
+class EnableBridgeNetfilter(Step):
+    """Packets from pod to pod pass the node's packet filter, on this bridge alone.
+
+    A pod that reaches a Service may be sent to a backend on its own bridge. That one's answers take the short way, and
+    only what passes the packet filter is told from whom the pod expects them. A kernel without br_netfilter lets the
+    bridge be told so all the same, and does nothing.
+    """
+
+    bridge: str
+
+    def __str__(self) -> str:
+        return f"Services with a backend on {self.bridge}: its packets pass the packet filter"
+
+    def apply(self, kernel: Kernel) -> None:
+        if not existing(kernel.host, self.bridge, "host").netfilter:
+            kernel.host.ask(rtnetlink.set_netfilter(self.bridge))
+
+    def check(self, kernel: Kernel) -> None:
+        link = existing(kernel.host, self.bridge, "host")
+        expect(link.netfilter or not has_bridge_netfilter(), f"bridge {self.bridge} bypasses the packet filter")
+
+    def commands(self) -> list[str]:
+        return [f"ip link set {self.bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1"]
+
+
+def has_bridge_netfilter() -> bool:
+    """Whether the kernel can let bridged packets pass the packet filter: br_netfilter is built in or loaded."""
+    return sysctl.exists("net/bridge/bridge-nf-call-iptables")
+
+
+@record
 class EnsureVlanGateway(Step):
     """The bridge has an interface of its own in a VLAN, where that VLAN's gateway address goes.
 

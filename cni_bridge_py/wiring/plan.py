@@ -9,6 +9,7 @@ from cni_bridge_py.addresses import IPNetwork, format_ip, parse_ip, parse_networ
 from cni_bridge_py.cni.result import IPConfig, Route
 from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.node_steps import (
+    EnableBridgeNetfilter,
     EnableForwarding,
     EnsureBridge,
     EnsureGatewayAddresses,
@@ -101,6 +102,8 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
     """The steps on what the node's pods share."""
     vlans = bool(config.vlan or config.vlan_trunk)
     steps: list[Step] = [EnsureBridge(links.bridge, links.bridge_mac, config.mtu, config.promisc_mode, vlans)]
+    if config.bridge_netfilter:
+        steps.append(EnableBridgeNetfilter(links.bridge))
     if gateways := gateway_addresses(config, ips):
         if config.vlan:
             steps.append(_vlan_gateway(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EACCES, EPERM
 
-from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
+from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError, Errors
 from cni_bridge_py.kernel.netlink import NetlinkError
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
                 step.apply(kernel)
     except BaseException:
         for step in reversed(applied[:-1]):
-            with _Explained(step):
+            with Errors(), _Explained(step):  # the first error is the one to tell
                 step.undo(kernel)
         raise
 
