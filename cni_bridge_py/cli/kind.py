@@ -1,0 +1,295 @@
+"""What `install.sh --kind` does: a kind cluster whose every pod is wired by this plugin.
+
+Each node gets the bundle, install.sh and its own configuration, and runs install.sh itself, so that a node is installed
+like any other machine. All of it can be done again, which repairs a node that was restarted or joined later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from cni_bridge_py.cli.cluster import ClusterNode, conflist, routes
+
+TOOLS = {
+    "docker": "https://docs.docker.com/engine/install/",
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/#installation",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+}
+STAGE = "/opt/cni-bridge-py"
+"""Where a node keeps what it is installed from. Not /tmp, which is lost with a restart."""
+
+MADE_CLUSTER = f"{STAGE}/made-the-cluster"
+"""A file on the nodes of a cluster that was made here, and is taken away by --uninstall."""
+
+BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+CIDRS_SECONDS = 120
+READY_SECONDS = 300
+GLIBC = re.compile(rb"GLIBC_(\d+)\.(\d+)")
+
+T = TypeVar("T")
+
+show = Console(highlight=False)
+
+
+class KindError(Exception):
+    """Something that a person has to see to; the text says what."""
+
+
+class Cluster:
+    """A kind cluster, asked and told through docker, kind and kubectl."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._kubeconfig = tempfile.NamedTemporaryFile(prefix="cni-bridge-py-")  # noqa: SIM115 (lives as long as this)
+
+    def exists(self) -> bool:
+        """Whether there is a cluster of that name."""
+        return self.name in run("kind", "get", "clusters").split()
+
+    def create(self, config: Path, image: str | None) -> None:
+        """Make the cluster. kind shows its own progress."""
+        command = ["kind", "create", "cluster", "--name", self.name, "--config", str(config)]
+        command += ["--image", image] if image else []
+        if subprocess.run(command).returncode != 0:
+            raise KindError(f"{' '.join(command)} failed; what it said is above")
+
+    def delete(self) -> None:
+        """Take the cluster away."""
+        run("kind", "delete", "cluster", "--name", self.name)
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl on this cluster, whatever the user's own configuration points at."""
+        if not Path(self._kubeconfig.name).stat().st_size:
+            Path(self._kubeconfig.name).write_text(run("kind", "get", "kubeconfig", "--name", self.name))
+        return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments)
+
+    def node_objects(self) -> list[dict[str, Any]]:
+        """The nodes as Kubernetes has them."""
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", "nodes", "--output=json"))["items"]
+        return items
+
+    def nodes(self) -> list[ClusterNode]:
+        """The nodes, once each has its part of the pod range."""
+        waited_for: list[str] = []
+
+        def all_have_cidrs() -> list[ClusterNode] | None:
+            nodes = [cluster_node(each) for each in self.node_objects()]
+            waited_for[:] = [node.name for node in nodes if not node.pod_cidrs]
+            return nodes if nodes and not waited_for else None
+
+        return wait(
+            "Waiting for Kubernetes to give each node its podCIDR",
+            CIDRS_SECONDS,
+            all_have_cidrs,
+            lambda: f"no podCIDR for {', '.join(waited_for)}: is podSubnet set in the cluster's configuration?",
+        )
+
+    def pod_cidrs(self) -> list[str]:
+        """The whole cluster's pod range, of each IP version."""
+        path = "jsonpath={.data.ClusterConfiguration}"
+        configuration = self.kubectl(
+            "--namespace=kube-system", "get", "configmap", "kubeadm-config", f"--output={path}"
+        )
+        found = re.search(r"^\s*podSubnet:\s*\"?([^\s\"]+)", configuration, re.MULTILINE)
+        if not found:
+            raise KindError("the cluster has no podSubnet: name one in its configuration, as kind-config.yaml does")
+        return found[1].split(",")
+
+    def wait_ready(self) -> None:
+        """Wait until every node is Ready."""
+        waited_for: list[str] = []
+
+        def all_ready() -> bool:
+            nodes = self.node_objects()
+            waited_for[:] = [each["metadata"]["name"] for each in nodes if not is_ready(each)]
+            return not waited_for
+
+        wait(
+            "Waiting for every node to be Ready",
+            READY_SECONDS,
+            all_ready,
+            lambda: f"not Ready: {', '.join(waited_for)}. Look at: kubectl describe node {waited_for[0]}",
+        )
+
+
+def cluster_node(node: dict[str, Any]) -> ClusterNode:
+    """What matters here of a node as Kubernetes has it."""
+    spec, status = node["spec"], node["status"]
+    cidrs = spec.get("podCIDRs") or [cidr for cidr in [spec.get("podCIDR")] if cidr]
+    addresses = [each["address"] for each in status.get("addresses", []) if each["type"] == "InternalIP"]
+    return ClusterNode(node["metadata"]["name"], cidrs, addresses)
+
+
+def is_ready(node: dict[str, Any]) -> bool:
+    """Whether the node's condition Ready is true."""
+    conditions = node["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def wait(what: str, seconds: float, attempt: Callable[[], T | None], complaint: Callable[[], str]) -> T:
+    """Try until `attempt` gives something; raise KindError with the `complaint` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    with show.status(what):
+        while not (outcome := attempt()):
+            if time.monotonic() > deadline:
+                raise KindError(f"{what}: {complaint()}")
+            time.sleep(1)
+    return outcome
+
+
+def run(*command: str, data: bytes | None = None) -> str:
+    """Run a command and return what it prints. Raises KindError with what it says when it fails."""
+    done = subprocess.run(command, input=data, capture_output=True)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+        raise KindError(f"{' '.join(command)} failed: {said}")
+    return done.stdout.decode()
+
+
+def on_node(node: str, *command: str, data: bytes | None = None) -> str:
+    """Run a command on a node."""
+    interactive = ["--interactive"] if data is not None else []
+    return run("docker", "exec", *interactive, node, *command, data=data)
+
+
+def refuse_missing_tools() -> None:
+    """Raise KindError that names every tool that is missing, before anything is done."""
+    missing = [f"{tool} ({where})" for tool, where in TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        raise KindError(f"missing: {', '.join(missing)}")
+    run("docker", "version", "--format", "{{.Server.Version}}")
+
+
+def glibc_needed(bundle: Path) -> tuple[int, int]:
+    """The newest glibc that a file of the bundle asks for."""
+    found = (GLIBC.findall(file.read_bytes()) for file in bundle.rglob("*") if file.is_file())
+    return max((int(major), int(minor)) for versions in found for major, minor in versions)
+
+
+def refuse_old_glibc(node: str, needed: tuple[int, int]) -> None:
+    """Raise KindError when the bundle cannot run on the node."""
+    has = re.search(r"(\d+)\.(\d+)", on_node(node, "getconf", "GNU_LIBC_VERSION"))
+    if not has or (int(has[1]), int(has[2])) < needed:
+        version = has[0] if has else "unknown"
+        raise KindError(
+            f"node {node} has glibc {version}, and the executable was built for {needed[0]}.{needed[1]} or newer. "
+            "Build it on an older system (docker run of an older Debian, which --kind tries first), or take a newer "
+            "node image with --image"
+        )
+
+
+def stage(checkout: Path, bundle: Path, configuration: dict[str, Any], made_cluster: bool) -> bytes:
+    """What a node is installed from, as a tar file: install.sh, and what it expects beside it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(checkout / "install.sh", "install.sh")
+        tar.add(bundle, ".build/dist/cni-bridge-py")
+        files = {"conf/10-bridge.conflist": json.dumps(configuration, indent=2) + "\n"}
+        if made_cluster:
+            files[Path(MADE_CLUSTER).name] = ""
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def install_on(node: str, files: bytes) -> bool:
+    """Install the plugin on a node; return whether the node has bridge netfilter."""
+    on_node(node, "sh", "-c", f"rm -rf {STAGE}.new && mkdir -p {STAGE}.new")
+    on_node(node, "tar", "-x", "--no-same-owner", "-C", f"{STAGE}.new", data=files)
+    on_node(node, "sh", "-c", f"rm -rf {STAGE} && mv {STAGE}.new {STAGE}")
+    said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist")
+    for warning in (line for line in said.splitlines() if line.startswith("WARNING")):
+        show.print(f"[yellow]{node}: {warning}")
+    on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true")
+    return on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} && echo yes || true").strip() == "yes"
+
+
+def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image: str | None) -> None:
+    """Have a cluster whose every pod is wired by this plugin."""
+    made = not cluster.exists()
+    if made:
+        cluster.create(config, image)
+    nodes = cluster.nodes()
+    made = made or made_here(nodes)
+    needed = glibc_needed(bundle)
+    for node in nodes:
+        refuse_old_glibc(node.name, needed)
+    cluster_cidrs = cluster.pod_cidrs()
+    table = Table("node", "pods", "address", "Services from the same node")
+    for node in nodes:
+        with show.status(f"Installing on {node.name}"):
+            netfilter = install_on(node.name, stage(checkout, bundle, conflist(node, cluster_cidrs), made))
+            for route in routes(node, nodes):
+                on_node(node.name, *route.command)
+        works = "yes" if netfilter else "[yellow]no: the kernel has no br_netfilter"
+        table.add_row(node.name, ", ".join(node.pod_cidrs), ", ".join(node.addresses), works)
+    cluster.wait_ready()
+    show.print(table)
+    show.print(f"Every node is Ready. Try: kubectl --context kind-{cluster.name} get pods --all-namespaces -o wide")
+
+
+def made_here(nodes: Sequence[ClusterNode]) -> bool:
+    """Whether the cluster was made by an earlier run."""
+    return "yes" in on_node(nodes[0].name, "sh", "-c", f"test -e {MADE_CLUSTER} && echo yes || true")
+
+
+def uninstall(cluster: Cluster) -> None:
+    """Undo it: take away the cluster if it was made here, else the plugin and the routes from its nodes."""
+    if not cluster.exists():
+        raise KindError(f"there is no kind cluster {cluster.name}")
+    nodes = [cluster_node(each) for each in cluster.node_objects()]
+    if made_here(nodes):
+        cluster.delete()
+        show.print(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
+        return
+    for node in nodes:
+        for route in routes(node, nodes):
+            version, dst = f"-{route.version}", route.dst
+            on_node(node.name, "sh", "-c", f"ip {version} route del {dst} 2>/dev/null || true")
+        on_node(node.name, "sh", "-c", f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall && rm -rf {STAGE}; }}")
+        show.print(f"{node.name}: the plugin, its configuration and its routes are gone")
+    show.print("Pods keep their network until they are deleted; new ones wait for another CNI plugin.")
+
+
+def main() -> int:
+    """Run as `python -m cni_bridge_py.cli.kind` by install.sh; return the exit status."""
+    parser = argparse.ArgumentParser(prog="install.sh --kind")
+    parser.add_argument("action", choices=("check", "install", "uninstall"))
+    parser.add_argument("--checkout", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--image")
+    arguments = parser.parse_args()
+    try:
+        refuse_missing_tools()
+        if arguments.action == "install":
+            bundle = arguments.checkout / ".build" / "dist" / "cni-bridge-py"
+            cluster = Cluster(arguments.name)
+            install(arguments.checkout, bundle, cluster, arguments.config, arguments.image)
+        elif arguments.action == "uninstall":
+            uninstall(Cluster(arguments.name))
+    except KindError as error:
+        print(f"install.sh: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
