@@ -1,0 +1,304 @@
+#!/usr/bin/env bash
+# Builds the plugin and puts it, with a configuration, where a container runtime looks for them.
+set -euo pipefail
+shopt -s nullglob
+export LC_ALL=C # a runtime sorts configuration files by bytes; so do the globs below
+
+readonly PLUGIN=cni-bridge-py
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly checkout
+readonly venv=$checkout/.build/venv
+readonly dist=$checkout/.build/dist/$PLUGIN
+
+bin_dir=/opt/cni/bin
+conf_dir=/etc/cni/net.d
+conf=10-bridge.conf
+subnet=
+build=yes
+action=install
+demo=no
+
+usage() {
+    cat <<EOF
+Usage: ./install.sh [OPTION]...
+Build $PLUGIN and install it with a network configuration.
+
+  --bin-dir DIR    where the runtime looks for plugins (default: $bin_dir)
+  --conf-dir DIR   where the runtime looks for configurations (default: $conf_dir)
+  --subnet CIDR    the pods' subnet, instead of the one in the configuration
+  --conf NAME      which file of conf/ to install: $(shipped) (default: $conf)
+  --no-build       install what an earlier run built
+  --uninstall      take the plugin and its configuration away again
+  --demo           after installing, wire two pods in a private namespace and show them
+  --help           show this text
+EOF
+}
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+    printf 'install.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+shipped() { (cd "$checkout/conf" && echo *.conf *.conflist); }
+
+parse_arguments() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --bin-dir | --conf-dir | --subnet | --conf)
+            [ -n "${2-}" ] || fail "$1 needs a value" "try ./install.sh --help"
+            ;;&
+        --bin-dir) bin_dir=$2 && shift ;;
+        --conf-dir) conf_dir=$2 && shift ;;
+        --subnet) subnet=$2 && shift ;;
+        --conf) conf=$2 && shift ;;
+        --no-build) build=no ;;
+        --uninstall) action=uninstall ;;
+        --demo) demo=yes ;;
+        --help) usage && exit ;;
+        *) fail "there is no option $1" "try ./install.sh --help" ;;
+        esac
+        shift
+    done
+}
+
+# --- what must be there, asked before anything is changed ---
+
+check_writable() {
+    local ancestor=$1
+    until [ -e "$ancestor" ]; do ancestor=$(dirname "$ancestor"); done
+    [ -d "$ancestor" ] || fail "$ancestor is not a directory"
+    [ -w "$ancestor" ] || fail "$(id -un) may not write to $ancestor: run it as root (sudo ./install.sh ...)"
+}
+
+# The first Python that is new enough, as a path; nothing if there is none.
+find_python() {
+    local name
+    for name in python3 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
+# The Debian packages that building takes and that are not there.
+missing_packages() {
+    local python
+    python=$(find_python)
+    if [ -z "$python" ]; then
+        echo python3 python3-venv binutils
+        return
+    fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    command -v objdump >/dev/null || echo binutils
+    # A bundle carries the interpreter as a shared library.
+    "$python" - 2>/dev/null <<'EOF' || echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+import ctypes, sysconfig
+ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+EOF
+}
+
+check_build_tools() {
+    local missing
+    # Twice, because which libpython is needed is known once Python is there.
+    for _ in 1 2; do
+        missing=$(missing_packages | xargs)
+        [ -n "$missing" ] || return 0
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            say "Installing the Debian packages that the build needs: $missing"
+            # shellcheck disable=SC2086 # a list of words
+            apt_get_install $missing || fail "apt-get could not install: $missing"
+        fi
+    done
+    missing=$(missing_packages | xargs)
+    [ -z "$missing" ] && return
+    if [[ $missing == python3\ * ]]; then
+        fail "building takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here"
+    fi
+    fail "building takes these packages (Debian's names): $missing" \
+        "as root: apt-get install $missing"
+}
+
+apt_get_install() {
+    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+check_conf() {
+    [[ $conf != */* && -f $checkout/conf/$conf ]] || fail "conf/ has no $conf; it has: $(shipped)"
+}
+
+check_subnet() {
+    local python
+    [ -n "$subnet" ] || return 0
+    python=$(command -v python3) || fail "--subnet takes python3 to check it; change conf/$conf instead"
+    "$python" - "$subnet" <<'EOF' || exit 1
+import ipaddress, sys
+
+try:
+    if "/" not in sys.argv[1]:
+        raise ValueError("write it with its prefix length, such as 10.22.0.0/16")
+    if ipaddress.ip_network(sys.argv[1]).num_addresses < 4:
+        raise ValueError("it has no room for a gateway and a pod")
+except ValueError as error:
+    sys.exit(f"install.sh: --subnet {sys.argv[1]}: {error}")
+EOF
+}
+
+# --- building ---
+
+# What the bundle is made of and made with, as pyproject.toml has it.
+requirements() {
+    "$venv/bin/python" - "$checkout/pyproject.toml" <<'EOF'
+import pathlib, sys, tomllib
+
+project = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["build"], sep="\n")
+EOF
+}
+
+build_bundle() {
+    say "Building $PLUGIN in $checkout/.build"
+    "$(find_python)" -m venv --clear "$venv"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement <(requirements) ||
+        fail "pip could not install what the build needs; what it said is above"
+    PYI_LOG_LEVEL=WARN "$venv/bin/python" -m PyInstaller --noconfirm \
+        --distpath "$checkout/.build/dist" --workpath "$checkout/.build/work" "$checkout/$PLUGIN.spec" ||
+        fail "PyInstaller could not build the executable; what it said is above"
+}
+
+# --- the plugin ---
+#
+# The bundle goes into a directory named after its contents, and the plugin's name is a link into it.
+# Renaming the link switches at once, and a plugin that a runtime started a moment earlier goes on in
+# its own directory. (Replacing the executable itself would break it: it reads itself while it starts.)
+
+fingerprint() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12); }
+
+install_plugin() {
+    local version previous directory
+    version=.$PLUGIN-$(fingerprint "$dist")
+    previous=$(readlink "$bin_dir/$PLUGIN" || true)
+    mkdir -p "$bin_dir"
+    [ ! -d "$bin_dir/$PLUGIN" ] || fail "$bin_dir/$PLUGIN is a directory: move it away first"
+    if [ ! -d "$bin_dir/$version" ]; then
+        rm -rf "$bin_dir/$version.new"
+        cp -R "$dist" "$bin_dir/$version.new"
+        chmod -R u=rwX,go=rX "$bin_dir/$version.new"
+        sync -f "$bin_dir"
+        mv -T "$bin_dir/$version.new" "$bin_dir/$version"
+    fi
+    ln -sfn "$version/$PLUGIN" "$bin_dir/$version.link"
+    mv -T "$bin_dir/$version.link" "$bin_dir/$PLUGIN"
+    # The version that was just replaced stays until the next install: it may still be running.
+    for directory in "$bin_dir/.$PLUGIN"-*; do
+        case ${directory##*/} in
+        "$version" | "${previous%/*}") ;;
+        *) rm -rf "$directory" ;;
+        esac
+    done
+    say "Installed $bin_dir/$PLUGIN -> $version/$PLUGIN"
+}
+
+uninstall_plugin() {
+    local directory
+    if [[ $(readlink "$bin_dir/$PLUGIN") == ".$PLUGIN"-* ]]; then
+        rm "$bin_dir/$PLUGIN"
+        say "Removed $bin_dir/$PLUGIN"
+    fi
+    for directory in "$bin_dir/.$PLUGIN"-*; do
+        rm -rf "$directory"
+        say "Removed $directory"
+    done
+}
+
+# --- the configuration ---
+
+# conf/NAME with the pods' subnet replaced by another.
+with_subnet() { sed "s|\(\"subnet\": *\)\"[^\"]*\"|\1\"$2\"|" "$1"; }
+
+is_ours() { grep -qs "\"type\": *\"$PLUGIN\"" "$1"; }
+
+# A name that no runtime picks up: it ends in none of .conf, .conflist and .json.
+set_aside() {
+    local backup
+    backup=$1.bak-$(date -u +%Y%m%dT%H%M%SZ)
+    mv -T --backup=numbered "$1" "$backup"
+    say "Kept $1 as $backup"
+}
+
+install_conf() {
+    local target=$conf_dir/$conf new=$conf_dir/.$conf.new other
+    mkdir -p "$conf_dir"
+    if [ -n "$subnet" ]; then
+        with_subnet "$checkout/conf/$conf" "$subnet" >"$new"
+    else
+        cat "$checkout/conf/$conf" >"$new"
+    fi
+    for other in $(shipped); do
+        if [ "$other" != "$conf" ] && is_ours "$conf_dir/$other"; then set_aside "$conf_dir/$other"; fi
+    done
+    if [ -e "$target" ] && ! cmp -s "$new" "$target"; then set_aside "$target"; fi
+    mv -T "$new" "$target"
+    say "Installed $target"
+}
+
+uninstall_conf() {
+    local name target
+    for name in $(shipped); do
+        target=$conf_dir/$name
+        is_ours "$target" || continue
+        if cmp -s <(with_subnet "$target" any) <(with_subnet "$checkout/conf/$name" any); then
+            rm "$target"
+            say "Removed $target"
+        else
+            say "$target has been changed since it was installed"
+            set_aside "$target"
+        fi
+    done
+}
+
+# Says which configuration a runtime picks: the first in alphabetical order.
+tell_choice() {
+    local files=("$conf_dir"/*.conf "$conf_dir"/*.conflist "$conf_dir"/*.json) first
+    first=$(printf '%s\n' "${files[@]}" | sort | head -n 1)
+    if [ "$first" = "$conf_dir/$conf" ]; then
+        say "The runtime will now pick $first: it is the first in $conf_dir"
+    else
+        say "WARNING: the runtime will pick $first, which sorts before $conf: to use $conf, move it away"
+    fi
+}
+
+# --- the two ways through ---
+
+install() {
+    check_conf
+    check_subnet
+    if [ "$demo" = yes ] && [ "$(id -u)" != 0 ]; then
+        fail "the demo makes network namespaces, which takes root: sudo ./install.sh --demo"
+    fi
+    check_writable "$bin_dir"
+    check_writable "$conf_dir"
+    if [ "$build" = yes ]; then
+        check_build_tools
+        build_bundle
+    fi
+    [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"
+    CNI_COMMAND=VERSION "$dist/$PLUGIN" </dev/null >/dev/null ||
+        fail "the executable that was built does not start here; what it said is above"
+    install_plugin
+    install_conf
+    tell_choice
+    if [ "$demo" = yes ]; then "$bin_dir/$PLUGIN" demo; fi
+}
+
+uninstall() {
+    check_writable "$bin_dir"
+    check_writable "$conf_dir"
+    uninstall_conf
+    uninstall_plugin
+}
+
+parse_arguments "$@"
+"$action"

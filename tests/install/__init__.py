@@ -1,0 +1,1 @@
+"""Tests of install.sh, into directories of their own."""
