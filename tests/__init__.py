@@ -1,0 +1,1 @@
+"""The tests of cni-bridge-py; `sudo tests/run.sh` runs them all."""

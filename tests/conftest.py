@@ -1,0 +1,52 @@
+"""Fixtures that all the tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bundle import build_bundle
+from tests.harness import Node, Plugin
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--plugin",
+        default="frozen",
+        help="the plugin under test: `frozen` (the bundle, the default), `source`, or the path of an executable",
+    )
+
+
+@pytest.fixture(scope="session")
+def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
+    """The plugin under test, as `--plugin` chooses it."""
+    choice: str = request.config.getoption("--plugin")
+    if choice == "frozen":
+        return Plugin(build_bundle() / "cni-bridge-py")
+    if choice == "source":
+        return Plugin.from_source(tmp_path_factory.mktemp("bin"))
+    return Plugin(Path(choice).resolve())
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Skips a test that makes a node where we are not root."""
+    if os.geteuid() != 0:
+        pytest.skip("a node is made of namespaces, which takes root")
+
+
+@pytest.fixture
+def make_node(root: None) -> Iterator[Callable[[], Node]]:
+    """A function that makes nodes; they go when the test ends."""
+    with contextlib.ExitStack() as nodes:
+        yield lambda: nodes.enter_context(Node())
+
+
+@pytest.fixture
+def node(make_node: Callable[[], Node]) -> Node:
+    """A private machine that goes when the test ends."""
+    return make_node()

@@ -1,0 +1,1 @@
+"""A real containerd, driven over CRI as the kubelet drives it, with our plugin for its network."""

@@ -1,0 +1,58 @@
+"""A container image with nothing but busybox in it, made without a registry or a build daemon."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+NAME = "cni-bridge-py.test/busybox:1"
+
+BUSYBOX = Path("/bin/busybox")
+"""Debian's busybox-static, which needs no library; the directory is no part of its name inside."""
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""What images call the architectures that the kernel calls otherwise."""
+
+
+def root_file_system() -> bytes:
+    """A tar archive: /bin/busybox, with /bin/sh and /bin/sleep linked to it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for directory in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+            entry = tarfile.TarInfo(directory)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        _add_file(archive, "bin/busybox", BUSYBOX.read_bytes())
+        for applet in ("sh", "sleep"):
+            entry = tarfile.TarInfo(f"bin/{applet}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def write_archive(path: Path, machine: str) -> None:
+    """Write an image of the `docker save` format whose command sleeps for ever.
+
+    machine: the kernel's name of the architecture (`uname -m`).
+    """
+    layer = root_file_system()
+    config = {
+        "architecture": ARCHITECTURES.get(machine, machine),
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    with tarfile.open(path, mode="w") as archive:
+        _add_file(archive, "config.json", json.dumps(config).encode())
+        _add_file(archive, "layer.tar", layer)
+        _add_file(archive, "manifest.json", json.dumps(manifest).encode())
+
+
+def _add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o755
+    archive.addfile(entry, io.BytesIO(content))
