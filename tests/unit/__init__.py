@@ -1,0 +1,1 @@
+"""What can be tested without root: each module through its public functions."""

@@ -1,0 +1,52 @@
+"""Helpers of the unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import netaddr
+import pytest
+from hypothesis import strategies as st
+
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.config import IpamConfig, NetworkConfig, read_config
+from cni_bridge_py.ipam.ranges import RangeSet
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def refusal(function: Callable[..., object], *args: object) -> CniError:
+    """The CniError that the call raises, which it must."""
+    with pytest.raises(CniError) as caught:
+        function(*args)
+    return caught.value
+
+
+def network(**keys: Any) -> NetworkConfig:
+    """The configuration of a network with these keys; of version 1.1.0 unless they say otherwise."""
+    return read_config({"cniVersion": "1.1.0", "name": "net", **keys})
+
+
+def host_local(**keys: Any) -> IpamConfig:
+    """The configuration of host-local with these keys."""
+    ipam = network(ipam={"type": "host-local", **keys}).ipam
+    assert ipam
+    return ipam
+
+
+def range_sets(*sets: list[dict[str, str]]) -> list[RangeSet]:
+    """The range sets of a configuration whose `ranges` are these."""
+    return host_local(ranges=list(sets)).range_sets
+
+
+@st.composite
+def subnets(draw: st.DrawFn, ipv4: tuple[int, int], ipv6: tuple[int, int]) -> netaddr.IPNetwork:
+    """Networks of either IP version, with prefixes between the two lengths (both included)."""
+    version: Literal[4, 6] = draw(st.sampled_from([4, 6]))
+    prefixlen = draw(st.integers(*(ipv4 if version == 4 else ipv6)))
+    # Not IPv4-mapped (::ffff:0:0/96), which is IPv4 to us.
+    lowest, highest = (0, (1 << 32) - 1) if version == 4 else (1 << 64, (1 << 128) - 1)
+    value = draw(st.integers(lowest, highest))
+    return netaddr.IPNetwork((value, prefixlen), version=version).cidr

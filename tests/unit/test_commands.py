@@ -1,0 +1,268 @@
+"""What a person would type for each step, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from cni_bridge_py.addresses import parse_network
+from cni_bridge_py.cni.result import Route
+from cni_bridge_py.kernel.nftables import AddressRule, GuardRule, MacRule, Rule
+from cni_bridge_py.wiring import node_steps, pod_steps
+from cni_bridge_py.wiring.node_steps import (
+    EnableBridgeNetfilter,
+    EnableForwarding,
+    EnsureBridge,
+    EnsureGatewayAddresses,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    EnsureVlanGateway,
+    SetPortVlans,
+)
+from cni_bridge_py.wiring.pod_steps import (
+    AddAddress,
+    AddRoute,
+    AnnounceMac,
+    AttachToBridge,
+    AwaitAddresses,
+    CreateVethPair,
+    DeleteForeignVeth,
+    DeleteVethPair,
+    EnableIPv6,
+    GuardMac,
+    SetUp,
+    UnguardMac,
+)
+from cni_bridge_py.wiring.step import Step
+
+MAC = "0a:58:0a:01:00:01"
+MAC_2 = "0a:58:0a:01:00:02"
+
+CHAIN = "inet cni-bridge-py masquerade-net"
+IN_POD = "nsenter --net=$POD"
+GUARD_CHAIN = "bridge cni-bridge-py macspoofchk"
+GUARD_HOOK = "{ type filter hook prerouting priority -300; policy accept; }"
+HOOK = "{ type nat hook postrouting priority 100; policy accept; }"
+
+TABLE: list[tuple[Step, list[str]]] = [
+    (
+        EnsureBridge("cni0", MAC, 0, False),
+        [f"ip link add cni0 up address {MAC} type bridge", "sysctl -qw net/ipv6/conf/cni0/accept_ra=0"],
+    ),
+    (
+        EnsureBridge("br.1", "", 1400, True),
+        [
+            "ip link add br.1 up mtu 1400 type bridge",
+            'ip link set br.1 address "$(cat /sys/class/net/br.1/address)"',
+            "sysctl -qw net/ipv6/conf/br.1/accept_ra=0",
+            "ip link set br.1 promisc on",
+        ],
+    ),
+    (
+        EnsureBridge("cni0", MAC, 0, False, True),
+        [
+            f"ip link add cni0 up address {MAC} type bridge",
+            "sysctl -qw net/ipv6/conf/cni0/accept_ra=0",
+            "ip link set cni0 type bridge vlan_filtering 1",
+        ],
+    ),
+    (EnableBridgeNetfilter("cni0"), ["ip link set cni0 type bridge nf_call_iptables 1 nf_call_ip6tables 1"]),
+    (
+        EnsureVlanGateway("cni0.100", "veth9", "cni0", 100, False),
+        [
+            "ip link add cni0.100 up type veth peer name veth9",
+            "ip link set veth9 master cni0 up",
+            "bridge vlan del vid 1 dev veth9",
+            "bridge vlan add vid 100 dev veth9 pvid untagged",
+        ],
+    ),
+    (SetPortVlans("veth1", 100, [], True), ["bridge vlan add vid 100 dev veth1 pvid untagged"]),
+    (
+        SetPortVlans("veth1", 0, [7, 8], False),
+        [
+            "bridge vlan del vid 1 dev veth1",
+            "bridge vlan add vid 7 dev veth1",
+            "bridge vlan add vid 8 dev veth1",
+        ],
+    ),
+    (
+        EnsureGatewayAddresses("cni0", [parse_network("10.1.0.1/16"), parse_network("fd00::1/64")], False),
+        ["ip address add 10.1.0.1/16 broadcast + dev cni0", "ip address add fd00::1/64 nodad dev cni0"],
+    ),
+    (EnableForwarding(4), ["sysctl -qw net/ipv4/ip_forward=1"]),
+    (EnableForwarding(6), ["sysctl -qw net/ipv6/conf/all/forwarding=1"]),
+    (
+        EnsureMasquerade(
+            "net", [parse_network("10.1.0.0/16")], [parse_network("10.0.0.0/8"), parse_network("fd00::/8")]
+        ),
+        [
+            "nft add table inet cni-bridge-py",
+            f"nft add chain {CHAIN} '{HOOK}'",
+            f"nft flush chain {CHAIN}",
+            f"nft add rule {CHAIN} 'ip daddr 10.1.0.0/16 return comment \"10.1.0.0/16: the network itself\"'",
+            f"nft add rule {CHAIN} 'ip daddr 224.0.0.0/4 return comment \"224.0.0.0/4: multicast\"'",
+            f"nft add rule {CHAIN} 'ip daddr 10.0.0.0/8 return comment \"10.0.0.0/8: nonMasqueradeCIDRs\"'",
+            f"nft add rule {CHAIN} 'ip saddr 10.1.0.0/16 masquerade fully-random comment \"10.1.0.0/16: pods\"'",
+        ],
+    ),
+    (
+        EnsureMasquerade("net", [parse_network("10.1.0.0/16"), parse_network("fd00::/64")], []),
+        [
+            "nft add table inet cni-bridge-py",
+            f"nft add chain {CHAIN} '{HOOK}'",
+            f"nft flush chain {CHAIN}",
+            f"nft add rule {CHAIN} 'ip daddr 10.1.0.0/16 return comment \"10.1.0.0/16: the network itself\"'",
+            f"nft add rule {CHAIN} 'ip6 daddr fd00::/64 return comment \"fd00::/64: the network itself\"'",
+            f"nft add rule {CHAIN} 'ip daddr 224.0.0.0/4 return comment \"224.0.0.0/4: multicast\"'",
+            f"nft add rule {CHAIN} 'ip6 daddr ff00::/8 return comment \"ff00::/8: multicast\"'",
+            f"nft add rule {CHAIN} 'ip saddr 10.1.0.0/16 masquerade fully-random comment \"10.1.0.0/16: pods\"'",
+            f"nft add rule {CHAIN} 'ip6 saddr fd00::/64 masquerade fully-random comment \"fd00::/64: pods\"'",
+        ],
+    ),
+    (
+        EnsureMacSpoofCheck(),
+        [
+            "nft add table bridge cni-bridge-py",
+            "nft add map bridge cni-bridge-py guarded '{ type ifname : verdict; }'",
+            f"nft add chain {GUARD_CHAIN} '{GUARD_HOOK}'",
+            "nft flush chain bridge cni-bridge-py macspoofchk",
+            f"nft add rule {GUARD_CHAIN} 'iifname vmap @guarded comment \"macspoofchk: each pod has a chain\"'",
+        ],
+    ),
+    (
+        GuardMac("veth1", MAC),
+        [
+            "nft add chain bridge cni-bridge-py veth1",
+            f"nft add rule bridge cni-bridge-py veth1 'ether saddr != {MAC} drop comment \"sends from {MAC} only\"'",
+            "nft add element bridge cni-bridge-py guarded '{ veth1 : jump veth1 }'",
+        ],
+    ),
+    (
+        UnguardMac("veth1"),
+        [
+            "nft delete element bridge cni-bridge-py guarded '{ veth1 }'",
+            "nft delete chain bridge cni-bridge-py veth1",
+        ],
+    ),
+    (
+        CreateVethPair("veth1", MAC, "eth0", MAC_2, 0),
+        [f"ip link add veth1 address {MAC} type veth peer name eth0 address {MAC_2} netns $POD"],
+    ),
+    (
+        CreateVethPair("veth1", MAC, "eth0", MAC_2, 1400),
+        [f"ip link add veth1 address {MAC} mtu 1400 type veth peer name eth0 address {MAC_2} mtu 1400 netns $POD"],
+    ),
+    (AttachToBridge("veth1", "cni0", "", False), ["ip link set veth1 master cni0 up"]),
+    (
+        AttachToBridge("veth1", "cni0", "shop/cart-0", True),
+        ["ip link set veth1 master cni0 up alias shop/cart-0", "bridge link set dev veth1 hairpin on"],
+    ),
+    (
+        AttachToBridge("veth1", "cni0", hairpin=True, isolated=True),
+        [
+            "ip link set veth1 master cni0 up",
+            "bridge link set dev veth1 hairpin on",
+            "bridge link set dev veth1 isolated on",
+        ],
+    ),
+    # CNI_ARGS can hold anything: what it holds is quoted for the shell.
+    (
+        AttachToBridge("veth1", "cni0", "a'; reboot", False),
+        ["""ip link set veth1 master cni0 up alias 'a'"'"'; reboot'"""],
+    ),
+    # An alias has room for 255 bytes, and no half letter at its end.
+    (
+        AttachToBridge("veth1", "cni0", "x" + "é" * 200, False),
+        [f"ip link set veth1 master cni0 up alias 'x{'é' * 127}'"],
+    ),
+    (
+        EnableIPv6("eth0"),
+        [
+            f"{IN_POD} sysctl -qw net/ipv6/conf/lo/disable_ipv6=0",
+            f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0",
+        ],
+    ),
+    (SetUp("eth0"), [f"{IN_POD} ip link set eth0 up"]),
+    (
+        AddAddress("eth0", parse_network("10.1.0.2/16")),
+        [f"{IN_POD} ip address add 10.1.0.2/16 broadcast + dev eth0"],
+    ),
+    (AddAddress("eth0", parse_network("fd00::2/64")), [f"{IN_POD} ip address add fd00::2/64 nodad dev eth0"]),
+    (
+        AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
+        [f"{IN_POD} ip -4 route add 0.0.0.0/0 via 10.1.0.1 dev eth0"],
+    ),
+    # Without gateway `ip` would make it of scope link.
+    (AddRoute("eth0", Route("10.9.0.0/16"), ""), [f"{IN_POD} ip -4 route add 10.9.0.0/16 dev eth0 scope 0"]),
+    (AddRoute("eth0", Route("fd01::/64"), ""), [f"{IN_POD} ip -6 route add fd01::/64 dev eth0"]),
+    (
+        AddRoute("eth0", Route("10.9.0.0/16", "10.1.0.9", 1300, 1260, 5, 100, 253), "10.1.0.9"),
+        [
+            (
+                f"{IN_POD} ip -4 route add 10.9.0.0/16 via 10.1.0.9 dev eth0"
+                " metric 5 table 100 scope 253 mtu 1300 advmss 1260"
+            )
+        ],
+    ),
+    (
+        AddAddress("eth0", parse_network("fd00::2/64"), dad=True),
+        [f"{IN_POD} ip address add fd00::2/64 dev eth0"],
+    ),
+    (
+        AddAddress("eth0", parse_network("10.1.0.2/16"), dad=True),
+        [f"{IN_POD} ip address add 10.1.0.2/16 broadcast + dev eth0"],
+    ),
+    (
+        AnnounceMac("eth0"),
+        [
+            f"{IN_POD} sysctl -qw net/ipv4/conf/eth0/arp_notify=1",
+            f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/ndisc_notify=1",
+        ],
+    ),
+    (
+        AwaitAddresses("eth0"),
+        [f"while {IN_POD} ip -6 address show dev eth0 tentative | grep -q inet6; do sleep 0.1; done"],
+    ),
+    (DeleteVethPair("veth1"), ["ip link del veth1"]),
+    (DeleteForeignVeth("eth0"), [f"{IN_POD} ip link del eth0"]),
+]
+
+
+@pytest.mark.parametrize(("step", "commands"), TABLE, ids=lambda value: str(value) if isinstance(value, Step) else "")
+def test_the_commands(step: Step, commands: list[str]) -> None:
+    assert step.commands() == commands
+
+
+def test_every_kind_of_step_is_in_the_table_above() -> None:
+    kinds = {
+        kind
+        for kind in [*vars(node_steps).values(), *vars(pod_steps).values()]
+        if isinstance(kind, type) and issubclass(kind, Step) and kind is not Step
+    }
+    assert {type(step) for step, _ in TABLE} == kinds
+
+
+@pytest.mark.parametrize("step", [step for step, _ in TABLE], ids=str)
+def test_every_step_says_in_words_what_it_is(step: Step) -> None:
+    words = str(step)
+    assert words
+    assert "(" not in words, "this looks like repr()"
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (
+            AddressRule("daddr", parse_network("10.1.0.0/16"), "return", "why"),
+            'ip daddr 10.1.0.0/16 return comment "why"',
+        ),
+        (
+            AddressRule("saddr", parse_network("fd00::/64"), "masquerade", "why"),
+            'ip6 saddr fd00::/64 masquerade fully-random comment "why"',
+        ),
+        (GuardRule("why"), 'iifname vmap @guarded comment "why"'),
+        (MacRule(MAC), f'ether saddr != {MAC} drop comment "sends from {MAC} only"'),
+    ],
+)
+def test_a_rule_is_written_as_nft_does(rule: Rule, text: str) -> None:
+    assert str(rule) == text

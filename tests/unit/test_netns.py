@@ -1,0 +1,61 @@
+"""Telling network namespaces from what is none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
+
+OWN = "/proc/self/ns/net"
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_opens_a_network_namespace() -> None:
+    before = open_files()
+    with NetNS(OWN) as netns:
+        assert os.fstat(netns.fd).st_ino == os.stat(OWN).st_ino
+        assert not os.get_inheritable(netns.fd)
+        assert netns.path == OWN
+        assert netns.is_own()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("kind", ["mnt", "uts", "ipc", "pid", "user"])
+def test_refuses_other_namespaces(kind: str) -> None:
+    before = open_files()
+    with pytest.raises(NotANetworkNamespace, match="it is not a network namespace"):
+        NetNS(f"/proc/self/ns/{kind}")
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "No such file or directory"),
+        (lambda path: path.touch(), "it is not a network namespace"),
+        (lambda path: path.mkdir(), "it is not a network namespace"),
+        pytest.param(os.mkfifo, "it is not a network namespace", id="a pipe that nobody writes to"),
+        (lambda path: path.symlink_to("/dev/null"), "it is not a network namespace"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    ],
+)
+def test_refuses_what_is_no_namespace(tmp_path: Path, make: object, reason: str) -> None:
+    assert callable(make)
+    make(tmp_path / "pod")
+    before = open_files()
+    with pytest.raises(NotANetworkNamespace) as caught:
+        NetNS(str(tmp_path / "pod"))
+    assert str(caught.value) == reason
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("path", ["", "/proc/self/ns/net\0", "/" + "x" * 5000])
+def test_refuses_what_is_no_path(path: str) -> None:
+    with pytest.raises(NotANetworkNamespace, match=r"."):
+        NetNS(path)

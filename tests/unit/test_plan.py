@@ -1,0 +1,554 @@
+"""The steps that a configuration comes to, for one table of configurations. No kernel is asked."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import netaddr
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cni_bridge_py.addresses import parse_network
+from cni_bridge_py.cni.result import IPConfig, Route
+from cni_bridge_py.kernel import netlink, sysctl
+from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring.names import Links, address_mac, host_veth, host_veth_mac
+from cni_bridge_py.wiring.node_steps import (
+    EnableBridgeNetfilter,
+    EnableForwarding,
+    EnsureBridge,
+    EnsureGatewayAddresses,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    EnsureVlanGateway,
+    SetPortVlans,
+)
+from cni_bridge_py.wiring.pod_steps import (
+    AddAddress,
+    AddRoute,
+    AnnounceMac,
+    AttachToBridge,
+    AwaitAddresses,
+    CreateVethPair,
+    DeleteForeignVeth,
+    DeleteVethPair,
+    EnableIPv6,
+    GuardMac,
+    SetUp,
+    UnguardMac,
+)
+from cni_bridge_py.wiring.step import Step
+from tests.unit.support import network
+
+HOST = "veth0123456789a"
+HOST_MAC = host_veth_mac("net", HOST)
+
+IPV4 = IPConfig("10.1.0.2/16", "10.1.0.1")
+IPV6 = IPConfig("fd00::2/64", "fd00::1")
+OTHER_IPV4 = IPConfig("10.2.0.2/16", "10.2.0.1")
+NEIGHBOUR = IPConfig("10.1.0.3/16", "10.1.0.1")
+NO_GATEWAY = IPConfig("10.1.0.2/16", "")
+
+MAC_4 = "0a:58:0a:01:00:02"
+MAC_6 = address_mac("fd00::2/64")
+GATEWAY_MAC_4 = "0a:58:0a:01:00:01"
+GATEWAY_MAC_6 = address_mac("fd00::1/64")
+L2_MAC = "0a:58:4f:c9:4f:4c"
+
+DEFAULT4 = Route("0.0.0.0/0", "10.1.0.1")
+DEFAULT6 = Route("::/0", "fd00::1")
+
+
+@pytest.fixture(autouse=True)
+def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is made of its arguments alone."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the kernel was asked")
+
+    monkeypatch.setattr(netlink, "socket", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
+    for name in ("read", "ensure", "exists"):
+        monkeypatch.setattr(sysctl, name, refuse)
+
+
+def steps_of(keys: dict[str, Any], ips: list[IPConfig], routes: list[Route], pod: str = "") -> list[Step]:
+    """What an ADD does with a configuration and the addresses and routes that IPAM gave."""
+    config = network(**keys)
+    ips = plan.with_gateways(config, ips)
+    routes = plan.with_default_routes(config, ips, routes)
+    return plan.attachment(config, plan.links(config, HOST, "eth0", ips), ips, routes, pod)
+
+
+def bridge(mac: str = "", mtu: int = 0, promisc: bool = False, name: str = "cni0", vlans: bool = False) -> Step:
+    return EnsureBridge(name, mac, mtu, promisc, vlans)
+
+
+def veth(pod_mac: str, mtu: int = 0) -> Step:
+    return CreateVethPair(HOST, HOST_MAC, "eth0", pod_mac, mtu)
+
+
+def port(alias: str = "", hairpin: bool = False, name: str = "cni0", isolated: bool = False) -> Step:
+    return AttachToBridge(HOST, name, alias, hairpin, isolated)
+
+
+def gateways(*addresses: str, force: bool = False, name: str = "cni0") -> Step:
+    return EnsureGatewayAddresses(name, [parse_network(each) for each in addresses], force)
+
+
+def address(text: str, dad: bool = False) -> Step:
+    return AddAddress("eth0", parse_network(text), dad)
+
+
+def masquerade(subnets: list[str], exceptions: list[str]) -> Step:
+    return EnsureMasquerade(
+        "net", [parse_network(each) for each in subnets], [parse_network(each) for each in exceptions]
+    )
+
+
+TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]] = {
+    "layer 2 only": ({}, [], [], [bridge(), veth(L2_MAC), port(), SetUp("eth0")]),
+    "layer 2 only has no gateway and no way out": (
+        {"isDefaultGateway": True, "ipMasq": True, "forceAddress": True},
+        [],
+        [],
+        [bridge(), veth(L2_MAC), port(), SetUp("eth0")],
+    ),
+    "an address": ({}, [IPV4], [], [bridge(), veth(MAC_4), port(), SetUp("eth0"), address("10.1.0.2/16")]),
+    "an IPv6 address": (
+        {},
+        [IPV6],
+        [],
+        [bridge(), veth(MAC_6), port(), EnableIPv6("eth0"), SetUp("eth0"), address("fd00::2/64")],
+    ),
+    "routes without isGateway": (
+        {},
+        [IPV4],
+        [Route("0.0.0.0/0"), Route("10.9.0.0/16", "10.1.0.9")],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
+            AddRoute("eth0", Route("10.9.0.0/16", "10.1.0.9"), "10.1.0.9"),
+        ],
+    ),
+    "isGateway": (
+        {"isGateway": True},
+        [IPV4],
+        [],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "isDefaultGateway": (
+        {"isDefaultGateway": True},
+        [IPV4],
+        [Route("10.9.0.0/16")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("10.9.0.0/16"), "10.1.0.1"),
+            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+        ],
+    ),
+    "isDefaultGateway with a default route of one's own": (
+        {"isDefaultGateway": True},
+        [IPV4],
+        [Route("0.0.0.0/0", "10.1.0.254")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("0.0.0.0/0", "10.1.0.254"), "10.1.0.254"),
+        ],
+    ),
+    # As the reference has it: only a default route with a gateway of its own takes the place of ours.
+    "isDefaultGateway with a default route without gateway": (
+        {"isDefaultGateway": True},
+        [IPV4],
+        [Route("0.0.0.0/0")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
+            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+        ],
+    ),
+    "isDefaultGateway, IPv6": (
+        {"isDefaultGateway": True},
+        [IPV6],
+        [],
+        [
+            bridge(GATEWAY_MAC_6),
+            gateways("fd00::1/64"),
+            EnableForwarding(6),
+            veth(MAC_6),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("fd00::2/64"),
+            AddRoute("eth0", DEFAULT6, "fd00::1"),
+        ],
+    ),
+    "isDefaultGateway, dual stack, one default route of one's own": (
+        {"isDefaultGateway": True},
+        [IPV4, IPV6],
+        [Route("::/0", "fd00::fe")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16", "fd00::1/64"),
+            EnableForwarding(4),
+            EnableForwarding(6),
+            veth(MAC_4),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            address("fd00::2/64"),
+            AddRoute("eth0", Route("::/0", "fd00::fe"), "fd00::fe"),
+            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+        ],
+    ),
+    "dual stack, IPv6 first, with masquerade": (
+        {"isDefaultGateway": True, "ipMasq": True},
+        [IPV6, IPV4],
+        [],
+        [
+            bridge(GATEWAY_MAC_6),
+            gateways("fd00::1/64", "10.1.0.1/16"),
+            EnableForwarding(4),
+            EnableForwarding(6),
+            masquerade(["fd00::/64", "10.1.0.0/16"], []),
+            veth(MAC_4),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("fd00::2/64"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", DEFAULT6, "fd00::1"),
+            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+        ],
+    ),
+    "two addresses of a family": (
+        {"isDefaultGateway": True},
+        [IPV4, OTHER_IPV4],
+        [],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16", "10.2.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            address("10.2.0.2/16"),
+            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+        ],
+    ),
+    "two addresses of one subnet": (
+        {"isGateway": True},
+        [IPV4, NEIGHBOUR],
+        [],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            address("10.1.0.3/16"),
+        ],
+    ),
+    "isGateway where IPAM names no gateway": (
+        {"isGateway": True},
+        [IPConfig("10.1.7.9/16"), IPConfig("fd00::2/64")],
+        [Route("10.9.0.0/16")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16", "fd00::1/64"),
+            EnableForwarding(4),
+            EnableForwarding(6),
+            veth("0a:58:0a:01:07:09"),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("10.1.7.9/16"),
+            address("fd00::2/64"),
+            AddRoute("eth0", Route("10.9.0.0/16"), "10.1.0.1"),
+        ],
+    ),
+    "routes without any gateway": (
+        {},
+        [NO_GATEWAY],
+        [Route("10.9.0.0/16"), Route("fd01::/64")],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("10.9.0.0/16"), ""),
+            AddRoute("eth0", Route("fd01::/64"), ""),
+        ],
+    ),
+    "a route goes through the gateway of its own IP version": (
+        {},
+        [NO_GATEWAY, IPV6, OTHER_IPV4],
+        [Route("10.9.0.0/16"), Route("fd01::/64")],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            address("fd00::2/64"),
+            address("10.2.0.2/16"),
+            AddRoute("eth0", Route("10.9.0.0/16"), "10.2.0.1"),
+            AddRoute("eth0", Route("fd01::/64"), "fd00::1"),
+        ],
+    ),
+    "route options are kept": (
+        {},
+        [IPV4],
+        [Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            AddRoute("eth0", Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), "10.1.0.1"),
+        ],
+    ),
+    "ipMasq without isGateway": (
+        {"ipMasq": True, "nonMasqueradeCIDRs": ["10.0.0.0/8", "fd00::/8"]},
+        [IPV4],
+        [],
+        [
+            bridge(),
+            masquerade(["10.1.0.0/16"], ["10.0.0.0/8", "fd00::/8"]),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "nonMasqueradeCIDRs without ipMasq": (
+        {"nonMasqueradeCIDRs": ["10.0.0.0/8"]},
+        [IPV4],
+        [],
+        [bridge(), veth(MAC_4), port(), SetUp("eth0"), address("10.1.0.2/16")],
+    ),
+    "bridge, mtu, hairpinMode": (
+        {"bridge": "br-pods", "mtu": 1400, "hairpinMode": True},
+        [IPV4],
+        [],
+        [
+            bridge(mtu=1400, name="br-pods"),
+            veth(MAC_4, mtu=1400),
+            port(hairpin=True, name="br-pods"),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "bridgeNetfilter": (
+        {"bridgeNetfilter": True},
+        [],
+        [],
+        [bridge(), EnableBridgeNetfilter("cni0"), veth(L2_MAC), port(), SetUp("eth0")],
+    ),
+    "portIsolation": ({"portIsolation": True}, [], [], [bridge(), veth(L2_MAC), port(isolated=True), SetUp("eth0")]),
+    "macspoofchk": (
+        {"macspoofchk": True},
+        [IPV4],
+        [],
+        [
+            bridge(),
+            EnsureMacSpoofCheck(),
+            veth(MAC_4),
+            GuardMac(HOST, MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "a MAC that is asked for": (
+        {"runtimeConfig": {"mac": "C2:11:22:33:44:55"}, "macspoofchk": True},
+        [IPV4],
+        [],
+        [
+            bridge(),
+            EnsureMacSpoofCheck(),
+            veth("c2:11:22:33:44:55"),
+            GuardMac(HOST, "c2:11:22:33:44:55"),
+            port(),
+            AnnounceMac("eth0"),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "disableContainerInterface": (
+        {"disableContainerInterface": True},
+        [],
+        [],
+        [bridge(), veth(L2_MAC), port()],
+    ),
+    "enabledad": (
+        {"enabledad": True},
+        [IPV4, IPV6],
+        [],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("10.1.0.2/16", dad=True),
+            address("fd00::2/64", dad=True),
+        ],
+    ),
+    "vlan": (
+        {"vlan": 100},
+        [],
+        [],
+        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, 100, [], True), SetUp("eth0")],
+    ),
+    "vlan with isGateway, without the default VLAN": (
+        {"vlan": 100, "preserveDefaultVlan": False, "isGateway": True},
+        [IPV4],
+        [],
+        [
+            bridge(vlans=True),
+            EnsureVlanGateway("cni0.100", host_veth("gateway", "cni0.100"), "cni0", 100, False),
+            gateways("10.1.0.1/16", name="cni0.100"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetPortVlans(HOST, 100, [], False),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "vlanTrunk": (
+        {"vlanTrunk": [{"minID": 10, "maxID": 12}, {"id": 7}]},
+        [],
+        [],
+        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, 0, [7, 10, 11, 12], True), SetUp("eth0")],
+    ),
+    "promiscMode": ({"promiscMode": True}, [], [], [bridge(promisc=True), veth(L2_MAC), port(), SetUp("eth0")]),
+    "forceAddress": (
+        {"isGateway": True, "forceAddress": True},
+        [IPV4],
+        [],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16", force=True),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_the_plan(case: str) -> None:
+    keys, ips, routes, expected = TABLE[case]
+    assert steps_of(keys, ips, routes) == expected
+
+
+def test_whose_pod_it_is_becomes_the_hosts_ends_alias() -> None:
+    assert port(alias="shop/cart-0") in steps_of({}, [IPV4], [], "shop/cart-0")
+
+
+def test_the_plan_leaves_its_arguments_as_they_were() -> None:
+    ips, routes = [IPV4, IPV6], [Route("10.9.0.0/16")]
+    steps_of({"isDefaultGateway": True, "ipMasq": True}, ips, routes)
+    assert (ips, routes) == ([IPV4, IPV6], [Route("10.9.0.0/16")])
+
+
+def test_addresses_are_the_third_interfaces() -> None:
+    assert plan.with_gateways(network(), [IPV4, NO_GATEWAY]) == [
+        IPConfig("10.1.0.2/16", "10.1.0.1", 2),
+        IPConfig("10.1.0.2/16", "", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "ips", "bridge_mac", "pod_mac"),
+    [
+        ({}, [IPV4], "", MAC_4),
+        ({"isGateway": True}, [IPV4, IPV6], GATEWAY_MAC_4, MAC_4),
+        ({"isGateway": True}, [IPV6], GATEWAY_MAC_6, MAC_6),
+        ({"isGateway": True}, [], "", L2_MAC),
+    ],
+)
+def test_the_links(keys: dict[str, Any], ips: list[IPConfig], bridge_mac: str, pod_mac: str) -> None:
+    assert plan.links(network(bridge="br0", **keys), HOST, "net1", ips) == Links(
+        bridge="br0", bridge_mac=bridge_mac, host=HOST, host_mac=HOST_MAC, pod="net1", pod_mac=pod_mac, mtu=0
+    )
+
+
+@given(st.integers(0, (1 << 32) - 1), st.integers(1, 30))
+def test_a_network_without_gateway_gets_its_first_address(value: int, prefixlen: int) -> None:
+    pod = netaddr.IPNetwork((value, prefixlen), version=4)
+    [ip] = plan.with_gateways(network(isGateway=True), [IPConfig(str(pod))])
+    assert ip.gateway == str(netaddr.IPAddress(pod.first + 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("keys", "ips", "steps"),
+    [
+        ({}, [IPV6], []),
+        ({"enabledad": True}, [IPV4], []),
+        ({"enabledad": True}, [], []),
+        ({"enabledad": True}, [IPV4, IPV6], [AwaitAddresses("eth0")]),
+    ],
+)
+def test_what_is_waited_for(keys: dict[str, Any], ips: list[IPConfig], steps: list[Step]) -> None:
+    config = network(**keys)
+    assert plan.settling(config, plan.links(config, HOST, "eth0", ips), ips) == steps
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"),
+    [
+        ({"isDefaultGateway": True, "ipMasq": True}, [DeleteVethPair(HOST)]),
+        ({"macspoofchk": True}, [DeleteVethPair(HOST), UnguardMac(HOST)]),
+    ],
+)
+def test_to_unwire_a_pod(keys: dict[str, Any], steps: list[Step]) -> None:
+    assert plan.detachment(network(**keys), HOST) == steps
+
+
+def test_to_unwire_a_pod_that_another_plugin_wired() -> None:
+    assert plan.foreign_detachment("eth0") == [DeleteForeignVeth("eth0")]

@@ -1,0 +1,305 @@
+"""How steps are run: in order, undone in reverse, and what is said when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cni_bridge_py.addresses import parse_ip, parse_network
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.cni.result import Route
+from cni_bridge_py.kernel.access import Kernel
+from cni_bridge_py.kernel.netlink import Message, NetlinkError
+from cni_bridge_py.kernel.nftables import Chain, Rule
+from cni_bridge_py.kernel.rtnetlink import KernelRoute
+from cni_bridge_py.wiring.node_steps import EnsureMasquerade
+from cni_bridge_py.wiring.pod_steps import AddRoute, AttachToBridge
+from cni_bridge_py.wiring.step import Step, apply_all, check_all
+from tests.unit.support import refusal
+
+
+class Noted(Step):
+    """A step that notes what it does, and may fail at it."""
+
+    def __init__(
+        self,
+        name: str,
+        notes: list[str],
+        *,
+        apply: Exception | None = None,
+        undo: Exception | None = None,
+        check: Exception | None = None,
+    ) -> None:
+        self.name, self.notes = name, notes
+        self.failures = {"apply": apply, "undo": undo, "check": check}
+
+    def __str__(self) -> str:
+        return f"step {self.name}"
+
+    def _do(self, what: str) -> None:
+        self.notes.append(f"{what} {self.name}")
+        if failure := self.failures[what]:
+            raise failure
+
+    def apply(self, kernel: Kernel) -> None:
+        self._do("apply")
+
+    def undo(self, kernel: Kernel) -> None:
+        self._do("undo")
+
+    def check(self, kernel: Kernel) -> None:
+        self._do("check")
+
+
+KERNEL = Kernel()
+"""Its sockets are made when first used, which they are not."""
+
+
+def test_steps_are_applied_in_order() -> None:
+    notes: list[str] = []
+    apply_all([Noted("a", notes), Noted("b", notes)], KERNEL)
+    assert notes == ["apply a", "apply b"]
+
+
+def test_after_a_failure_what_was_applied_is_undone_in_reverse() -> None:
+    notes: list[str] = []
+    failing = Noted("c", notes, apply=NetlinkError(16, "Device or resource busy"))
+    error = refusal(apply_all, [Noted("a", notes), Noted("b", notes), failing, Noted("d", notes)], KERNEL)
+    assert notes == ["apply a", "apply b", "apply c", "undo b", "undo a"]
+    assert (error.code, error.msg) == (100, "step c: Device or resource busy")
+
+
+def test_a_failure_to_undo_neither_stops_the_others_nor_hides_the_first() -> None:
+    notes: list[str] = []
+    steps = [
+        Noted("a", notes),
+        Noted("b", notes, undo=NetlinkError(5, "cannot undo")),
+        Noted("c", notes, apply=NetlinkError(16, "Device or resource busy")),
+    ]
+    error = refusal(apply_all, steps, KERNEL)
+    assert notes == ["apply a", "apply b", "apply c", "undo b", "undo a"]
+    assert error.msg == "step c: Device or resource busy"
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, ZeroDivisionError])
+def test_whatever_ends_it_is_undone(raised: type[BaseException]) -> None:
+    notes: list[str] = []
+    failing = Noted("b", notes)
+
+    def end() -> None:
+        raise raised
+
+    failing.apply = lambda kernel: end()  # type: ignore[method-assign]
+    with pytest.raises(raised):
+        apply_all([Noted("a", notes), failing], KERNEL)
+    assert notes == ["apply a", "undo a"]
+
+
+def test_the_first_step_that_does_not_check_is_told() -> None:
+    notes: list[str] = []
+    steps = [Noted("a", notes), Noted("b", notes, check=CniError(105, "b is gone")), Noted("c", notes)]
+    error = refusal(check_all, steps, KERNEL)
+    assert notes == ["check a", "check b"]
+    assert (error.code, error.msg) == (105, "b is gone")
+
+
+@pytest.mark.parametrize("run", [apply_all, check_all])
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (NetlinkError(16, "in the kernel's words"), 100, "step a: in the kernel's words"),
+        (NetlinkError(16, ""), 100, "step a: Device or resource busy"),
+        (NetlinkError(1, ""), 101, "step a: Operation not permitted"),
+        (OSError(13, "Permission denied", "/proc/sys/x"), 101, "step a: /proc/sys/x: Permission denied"),
+        (OSError(30, "Read-only file system", "/proc/sys/x"), 100, "step a: /proc/sys/x: Read-only file system"),
+        pytest.param(OSError(22, "Invalid argument"), 100, "step a: Invalid argument", id="no file is named"),
+        (CniError(103, "there already", "a way out"), 103, "there already"),
+    ],
+)
+def test_a_failure_says_which_step_it_was(
+    run: Callable[[list[Step], Kernel], None], failure: Exception, code: int, message: str
+) -> None:
+    error = refusal(run, [Noted("a", [], apply=failure, check=failure)], KERNEL)
+    assert (error.code, error.msg) == (code, message)
+
+
+# The masquerade of a network, whose pods share one chain
+
+
+class FakeNftables:
+    """One chain; `changes` are made to it by somebody else before the replacements of ours."""
+
+    def __init__(self, comments: list[str], changes: list[list[str]]) -> None:
+        self.found, self.changes, self.number, self.replacements = comments, changes, 1, 0
+
+    def comments(self, chain: Chain) -> list[str]:
+        assert chain.place == "inet cni-bridge-py masquerade-net"
+        return self.found
+
+    def generation(self) -> int:
+        return self.number
+
+    def replace(self, chain: Chain, rules: list[Rule], generation: int) -> bool:
+        if self.changes:
+            self.found, self.number = self.changes.pop(0), self.number + 1
+        if generation != self.number:
+            return False
+        self.found, self.number, self.replacements = (
+            [rule.comment for rule in rules],
+            self.number + 1,
+            self.replacements + 1,
+        )
+        return True
+
+
+class FakeKernel(Kernel):
+    def __init__(self, comments: list[str], *changes: list[str]) -> None:
+        super().__init__()
+        self.fake = FakeNftables(comments, list(changes))
+        self._nftables = self.fake  # type: ignore[assignment]
+
+
+ONE = EnsureMasquerade("net", [parse_network("10.1.0.0/16")], [])
+TWO = EnsureMasquerade("net", [parse_network("10.2.0.0/16")], [])
+
+OF_ONE = ["10.1.0.0/16: the network itself", "224.0.0.0/4: multicast", "10.1.0.0/16: pods"]
+OF_BOTH = [
+    "10.1.0.0/16: the network itself",
+    "10.2.0.0/16: the network itself",
+    "224.0.0.0/4: multicast",
+    "10.1.0.0/16: pods",
+    "10.2.0.0/16: pods",
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "after", "replacements"),
+    [
+        ([], OF_ONE, 1),
+        (OF_ONE, OF_ONE, 0),
+        (OF_BOTH, OF_BOTH, 0),
+        (OF_ONE[1:], OF_ONE, 1),
+        ([*OF_ONE, "x"], OF_ONE, 1),
+        (OF_ONE[::-1], OF_ONE, 1),
+        pytest.param(
+            ["10.2.0.0/16: pods"],
+            [
+                "10.2.0.0/16: the network itself",
+                "10.1.0.0/16: the network itself",
+                "224.0.0.0/4: multicast",
+                "10.2.0.0/16: pods",
+                "10.1.0.0/16: pods",
+            ],
+            1,
+            id="pods of an earlier configuration stay masqueraded",
+        ),
+        pytest.param(["nonsense: pods"], OF_ONE, 1, id="a comment that somebody made up"),
+    ],
+)
+def test_masquerade_is_mended_and_left_alone_where_it_stands(
+    found: list[str], after: list[str], replacements: int
+) -> None:
+    kernel = FakeKernel(found)
+    ONE.apply(kernel)
+    assert kernel.fake.found == after
+    assert kernel.fake.replacements == replacements
+    ONE.check(kernel)
+
+
+def test_two_that_masquerade_at_once_both_do() -> None:
+    kernel = FakeKernel([], OF_ONE)
+    TWO.apply(kernel)
+    assert kernel.fake.found == OF_BOTH
+
+
+def test_masquerade_that_somebody_else_ensured_meanwhile_is_left_alone() -> None:
+    kernel = FakeKernel([], OF_ONE)
+    ONE.apply(kernel)
+    assert (kernel.fake.found, kernel.fake.replacements) == (OF_ONE, 0)
+
+
+@pytest.mark.parametrize("found", [[], OF_ONE[:-1], OF_ONE[::-1], ["nonsense: pods"]], ids=str)
+def test_masquerade_that_is_gone_is_told(found: list[str]) -> None:
+    error = refusal(ONE.check, FakeKernel(found))
+    chain = "nftables chain inet cni-bridge-py masquerade-net"
+    assert (error.code, error.msg) == (105, f"{chain} is missing or was changed")
+
+
+# A pod's route
+
+
+MAIN = KernelRoute(parse_network("10.9.0.0/16"), [parse_ip("10.1.0.1")], 2, 254, 0, 0, 1300, 0)
+
+
+class FakePod:
+    """A pod that has one route."""
+
+    def routes(self, version: int) -> list[KernelRoute]:
+        return [MAIN] if version == 4 else []
+
+
+def check_route(route: Route, gw: str = "") -> None:
+    kernel = Kernel()
+    kernel._pod = FakePod()  # type: ignore[assignment]
+    AddRoute("eth0", route, gw).check(kernel)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("10.9.0.0/16"),
+        Route("10.9.1.2/16"),
+        Route("10.9.0.0/16", "10.1.0.1"),
+        Route("10.9.0.0/16", mtu=1300),
+        Route("10.9.0.0/16", table=254),
+        # The kernel takes table 0, RT_TABLE_UNSPEC, for the main one.
+        Route("10.9.0.0/16", table=0),
+    ],
+    ids=repr,
+)
+def test_a_route_that_is_there_passes(route: Route) -> None:
+    check_route(route)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("10.8.0.0/16"),
+        Route("10.9.0.0/17"),
+        Route("fd00::/64"),
+        Route("10.9.0.0/16", "10.1.0.2"),
+        Route("10.9.0.0/16", mtu=1400),
+        Route("10.9.0.0/16", advmss=1260),
+        Route("10.9.0.0/16", priority=5),
+        Route("10.9.0.0/16", table=100),
+    ],
+    ids=repr,
+)
+def test_a_route_that_is_not_there_is_told(route: Route) -> None:
+    error = refusal(check_route, route, route.gw)
+    via = f" via {route.gw}" if route.gw else ""
+    assert (error.code, error.msg) == (105, f"the pod has no route to {route.dst}{via}")
+
+
+# The alias of the host's end
+
+
+class FakeRtnetlink:
+    def __init__(self) -> None:
+        self.asked: list[Message] = []
+
+    def link(self, name: str) -> object:
+        return type("Link", (), {"index": 5})
+
+    def ask(self, message: Message) -> None:
+        self.asked.append(message)
+
+
+def test_an_alias_that_is_no_utf_8_is_no_reason_to_fail() -> None:
+    # Bytes of CNI_ARGS that are no UTF-8 come out of the environment as lone surrogates.
+    kernel = Kernel()
+    kernel._host = fake = FakeRtnetlink()  # type: ignore[assignment]
+    apply_all([AttachToBridge("veth1", "cni0", "shop/cart-\udcff", False)], kernel)
+    [message] = fake.asked
+    assert b"shop/cart-" in message.payload
