@@ -11,7 +11,7 @@ from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
 from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import Result, Route, decode, speaks
-from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap
+from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap, size
 from cni_bridge_py.record import record
 
 TYPE_CHECKING = False
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BRIDGE = "cni0"
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
-NAME_MAX = 180
-"""The name is part of a file name and of an nftables rule's comment, which have room for 255 bytes."""
+NAME_MAX = 240
+"""The name is a directory's, and behind a prefix an nftables chain's: both have room for 255 bytes."""
 
 HOST_LOCAL = ("host-local", "host-local-py")
 """The values of `ipam.type` that mean the address store in this program; others are programs to be run."""
@@ -241,8 +241,15 @@ class Section:
 
     def addresses(self, key: str) -> list[tuple[int, int]]:
         """A list of IP addresses as (version, value); a prefix length behind one is ignored."""
-        texts = self.strings(key)
-        return [self._address(f"{key}[{position}]", text) for position, text in enumerate(texts)]
+        found = []
+        for position, text in enumerate(self.strings(key)):
+            item = f"{key}[{position}]"
+            if "/" in text:
+                network = self._network(item, text)
+                found.append((network.version, network.value))
+            else:
+                found.append(self._address(item, text))
+        return found
 
     def address(self, key: str) -> tuple[int, int] | None:
         """An IP address as (version, value), or None where absent or empty."""
@@ -251,7 +258,7 @@ class Section:
 
     def _address(self, key: str, text: str) -> tuple[int, int]:
         try:
-            return parse_ip(text.partition("/")[0])
+            return parse_ip(text)
         except ValueError as error:
             raise self.invalid(key, str(error)) from None
 
@@ -374,7 +381,7 @@ def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
 
 def _absolute_path(section: Section, key: str) -> str:
     path = section.string(key)
-    if path and (not path.startswith("/") or "\0" in path):
+    if path and not (path.startswith("/") and path.isprintable()):
         raise section.invalid(key, f"expected an absolute path, got {path!r}")
     return path
 
@@ -435,14 +442,21 @@ def _range(section: Section) -> Range:
         raise section.invalid("subnet", f"{subnet} has host bits set; the network is {subnet.cidr}")
     if subnet.last - subnet.first < 3:
         raise section.invalid("subnet", f"{subnet} is too small to allocate from")
+    gateway = section.address("gateway") or (subnet.version, subnet.first + 1)
+    if gateway[0] != subnet.version:
+        reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
+        raise section.invalid("gateway", reason)
     lowest, highest = subnet.first + 1, subnet.last - (subnet.version == 4)
-    gateway = _within(section, "gateway", subnet, lowest)
     start = _within(section, "rangeStart", subnet, lowest)
     end = _within(section, "rangeEnd", subnet, highest)
-    if start > end:
+    if start > end and section.string("rangeStart") and section.string("rangeEnd"):
         reason = f"{section.string('rangeEnd')} is before rangeStart {section.string('rangeStart')}"
         raise section.invalid("rangeEnd", reason)
-    return Range(subnet, max(start, lowest), min(end, highest), gateway)
+    found = Range(subnet, max(start, lowest), min(end, highest), gateway[1])
+    if size([found]) <= 0:
+        key = "rangeEnd" if section.string("rangeEnd") else "rangeStart"
+        raise section.invalid(key, f"{section.string(key)} leaves no address of {subnet} to give out")
+    return found
 
 
 def _within(section: Section, key: str, subnet: IPNetwork, default: int) -> int:

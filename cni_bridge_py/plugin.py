@@ -136,7 +136,7 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
         with errors:
             apply_all(plan.detachment(config, host), kernel)
     with errors, _ipam(config, request, raw, kernel) as ipam:
-        ipam.gc(valid)
+        ipam.gc(lambda key: key.startswith(names.VETH_PREFIX) and key not in valid)
     errors.report()
 
 
@@ -205,6 +205,8 @@ def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel
         return
     apply_all(steps, kernel)
     with ipam:
+        # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
+        apply_all(steps, kernel)
         ipam.delete(ips)
 
 

@@ -24,6 +24,7 @@ def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> d
         return {}
     try:
         answer = jsontext.loads(output)
+        reason = "its answer is no JSON object"
     except ValueError as error:
         answer = None
         reason = f"its answer is no JSON: {error}"

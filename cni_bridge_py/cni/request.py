@@ -101,12 +101,12 @@ def why_not_ifname(text: str) -> str:
 
     The rules are dev_valid_name() of net/core/dev.c, and '%', which the kernel would take for a template.
     """
-    if not text or len(text.encode("utf-8", "surrogateescape")) >= IFNAMSIZ:
+    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in text):
+        return "must hold no '/', ':', '%', white space or unprintable character"
+    if not text or len(text.encode()) >= IFNAMSIZ:
         return f"must have 1 to {IFNAMSIZ - 1} bytes"
     if text in (".", ".."):
         return "is no interface name"
-    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in text):
-        return "must hold no '/', ':', '%', white space or unprintable character"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cni_bridge_py.addresses import parse_ip, parse_network
 from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
 from cni_bridge_py.record import record
 
@@ -149,37 +150,70 @@ def decode(encoded: dict[str, Any]) -> Result:
 
     Raises KeyError, TypeError, ValueError or AttributeError where it is not of the specification's form.
     """
-    ips = [IPConfig(ip["address"], ip.get("gateway", ""), ip.get("interface")) for ip in _list(encoded, "ips")]
+    ips = [_decode_ip(ip["address"], ip) for ip in _list(encoded, "ips")]
     routes = [_decode_route(route) for route in _list(encoded, "routes")]
     for family in ("ip4", "ip6"):
         if old := encoded.get(family):
-            ips.append(IPConfig(old["ip"], old.get("gateway", "")))
+            ips.append(_decode_ip(old["ip"], old))
             routes += [_decode_route(route) for route in _list(old, "routes")]
     interfaces = [
         Interface(
-            each["name"],
-            each.get("mac", ""),
-            each.get("sandbox", ""),
-            each.get("mtu", 0),
-            each.get("socketPath", ""),
-            each.get("pciID", ""),
+            _text({"name": each["name"]}, "name"),
+            _text(each, "mac"),
+            _text(each, "sandbox"),
+            _number(each, "mtu") or 0,
+            _text(each, "socketPath"),
+            _text(each, "pciID"),
         )
         for each in _list(encoded, "interfaces")
     ]
-    return Result(interfaces, ips, routes, encoded.get("dns") or {})
+    dns = encoded.get("dns") or {}
+    if not isinstance(dns, dict):
+        raise TypeError("dns is no object")
+    return Result(interfaces, ips, routes, dns)
+
+
+def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:
+    parse_network(address)
+    return IPConfig(address, _ip(encoded, "gateway"), _number(encoded, "interface"))
 
 
 def _decode_route(route: dict[str, Any]) -> Route:
+    parse_network(route["dst"])
     return Route(
         route["dst"],
-        route.get("gw") or "",
-        route.get("mtu", 0),
-        route.get("advmss", 0),
-        route.get("priority", 0),
-        route.get("table"),
-        route.get("scope"),
+        _ip(route, "gw"),
+        _number(route, "mtu") or 0,
+        _number(route, "advmss") or 0,
+        _number(route, "priority") or 0,
+        _number(route, "table"),
+        _number(route, "scope"),
     )
 
 
 def _list(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    return encoded.get(key) or []
+    values = encoded.get(key) or []
+    if not isinstance(values, list):
+        raise TypeError(f"{key} is no list")
+    return values
+
+
+def _text(encoded: dict[str, Any], key: str) -> str:
+    value = encoded.get(key) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is no string")
+    return value
+
+
+def _ip(encoded: dict[str, Any], key: str) -> str:
+    text = _text(encoded, key)
+    if text:
+        parse_ip(text)
+    return text
+
+
+def _number(encoded: dict[str, Any], key: str) -> int | None:
+    value = encoded.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise TypeError(f"{key} is no number")
+    return value

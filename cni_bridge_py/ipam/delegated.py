@@ -8,7 +8,7 @@ from cni_bridge_py.cni.result import IPConfig, Result, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
@@ -51,8 +51,8 @@ class Delegated:
         """Ask whether the addresses are held. Raises CniError."""
         self._run("CHECK")
 
-    def gc(self, valid: Collection[str]) -> None:
-        """Pass the valid attachments on."""
+    def gc(self, is_stale: Callable[[str], bool]) -> None:
+        """Have the plugin collect its own: the valid attachments are in the configuration."""
         self._run("GC")
 
     def status(self) -> None:

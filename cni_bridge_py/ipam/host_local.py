@@ -91,11 +91,24 @@ class HostLocal:
 
         `ips` are those of its prevResult: where to look first for leases that another plugin wrote.
         """
-        if self._store.of_attachment(self._attachment.key):
-            self._store.release_attachment(self._attachment.key)
-        else:
-            hints = [parse_network(ip.address).ip for ip in ips]
-            self._store.release_foreign(self._attachment.container_id, self._attachment.ifname, hints)
+        missing = len(self._config.range_sets) - len(self.held())
+        self._store.release_attachment(self._attachment.key)
+        if missing > 0:
+            missing -= self._release([parse_network(ip.address).ip for ip in ips])
+        if missing > 0:
+            self._release(self._store.foreign())
+
+    def _release(self, ips: list[str]) -> int:
+        """Release those of `ips` whose leases say that they are the attachment's; return how many were."""
+        mine = [ip for ip in ips if self._is_mine(self._store.holder(ip))]
+        for ip in mine:
+            self._store.release(ip)
+        return len(mine)
+
+    def _is_mine(self, holder: tuple[str, str] | None) -> bool:
+        # Leases of before 2018 have no interface name.
+        container_id, ifname = self._attachment.container_id, self._attachment.ifname
+        return holder in ((container_id, ifname), (container_id, ""))
 
     def held(self) -> list[str]:
         """The addresses that the attachment holds."""
@@ -111,10 +124,10 @@ class HostLocal:
             if any(find(ranges, address.version, address.value) for ranges in self._config.range_sets):
                 self._check_holder(address.ip)
 
-    def gc(self, valid: Collection[str]) -> None:
-        """Release what attachments of ours hold whose keys are not `valid`."""
+    def gc(self, is_stale: Callable[[str], bool]) -> None:
+        """Release what attachments of ours hold whose keys are stale."""
         for key in self._store.attachments():
-            if key not in valid:
+            if is_stale(key):
                 self._store.release_attachment(key)
 
     def status(self) -> None:
@@ -194,8 +207,8 @@ class HostLocal:
         holder = self._store.holder(ip)
         if holder is None:
             raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is missing")
-        container_id, ifname = holder
-        if container_id != self._attachment.container_id or ifname not in (self._attachment.ifname, ""):
+        if not self._is_mine(holder):
+            container_id, ifname = holder
             who = f"container {container_id}, interface {ifname}"
             raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {who}")
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 INDEX = ".attachments"
+LARGEST_LEASE = 1 << 17
+"""Bytes. A container id comes through the environment, where a variable has room for as many."""
+
 LAST_RESERVED = "last_reserved_ip."
 
 
@@ -106,17 +109,12 @@ class LeaseStore:
         except FileNotFoundError:
             pass
 
-    def release_foreign(self, container_id: str, ifname: str, hints: list[str]) -> None:
-        """Release the leases that another plugin wrote for an attachment, found by their content.
+    def release(self, ip: str) -> None:
+        """Release an address, whoever wrote its lease; not taken is no error."""
+        _remove(f"{self.path}/{ip}")
 
-        `hints` are looked at first; only where none of them is such a lease, all foreign leases are read.
-        """
-        holders = ((container_id, ifname), (container_id, ""))
-        found = [ip for ip in hints if self.holder(ip) in holders]
-        for ip in found or [ip for ip in self._foreign() if self.holder(ip) in holders]:
-            _remove(f"{self.path}/{ip}")
-
-    def _foreign(self) -> list[str]:
+    def foreign(self) -> list[str]:
+        """The addresses whose leases another plugin wrote."""
         # Ours have two names. scandir() gives the entries, st_nlink tells without opening them.
         with os.scandir(self.path) as entries:
             return [entry.name for entry in entries if _is_ip(entry.name) and entry.stat().st_nlink == 1]
@@ -147,7 +145,7 @@ def _entries(folder: str) -> list[str]:
 def _read(path: str) -> str:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(file, 4096).decode(errors="replace")
+        return os.read(file, LARGEST_LEASE).decode(errors="replace")
     finally:
         os.close(file)
 

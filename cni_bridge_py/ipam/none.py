@@ -6,7 +6,7 @@ from cni_bridge_py.cni.result import IPConfig, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -31,7 +31,7 @@ class NoIpam:
     def check(self, ips: list[IPConfig]) -> None:
         """Nothing is to be held."""
 
-    def gc(self, valid: Collection[str]) -> None:
+    def gc(self, is_stale: Callable[[str], bool]) -> None:
         """Nothing is held."""
 
     def status(self) -> None:

@@ -27,6 +27,10 @@ from cni_bridge_py.kernel.netlink import (
 )
 from cni_bridge_py.record import record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 NETLINK_ROUTE = 0
 
 RTM_NEWLINK = 16
@@ -85,6 +89,8 @@ IFA_F_TENTATIVE = 0x40
 
 RTMSG = Struct("=BBBBBBBBI")
 """struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags."""
+RTNEXTHOP = Struct("=HBBi")
+"""struct rtnexthop: length, flags, hops, index."""
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
@@ -94,6 +100,7 @@ RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PRIORITY = 6
 RTA_METRICS = 8
+RTA_MULTIPATH = 9
 RTA_TABLE = 15
 RTAX_MTU = 2
 RTAX_ADVMSS = 8
@@ -131,10 +138,10 @@ class Link:
 
 @record
 class KernelRoute:
-    """A route as RTM_GETROUTE tells it; `gw` is None for a route without gateway, `dst` of length 0 the default."""
+    """A route as RTM_GETROUTE tells it; `dst` of length 0 is the default, `gws` has a gateway for each next hop."""
 
     dst: IPNetwork
-    gw: tuple[int, int] | None
+    gws: list[tuple[int, int]]
     oif: int
     table: int
     scope: int
@@ -374,10 +381,10 @@ def parse_route(payload: bytes, version: int) -> KernelRoute:
     _, length, _, _, table, _, scope, _, _ = RTMSG.unpack_from(payload)
     told = dict(attributes(payload[RTMSG.size :]))
     metrics = dict(attributes(told.get(RTA_METRICS, b"")))
-    gw = told.get(RTA_GATEWAY)
+    hops = [told, *_next_hops(told.get(RTA_MULTIPATH, b""))]
     return KernelRoute(
         dst=IPNetwork(version, int.from_bytes(told.get(RTA_DST, b""), "big"), length),
-        gw=(version, int.from_bytes(gw, "big")) if gw else None,
+        gws=[(version, int.from_bytes(hop[RTA_GATEWAY], "big")) for hop in hops if RTA_GATEWAY in hop],
         oif=_u32(told.get(RTA_OIF)),
         table=_u32(told.get(RTA_TABLE)) or table,
         scope=scope,
@@ -385,6 +392,14 @@ def parse_route(payload: bytes, version: int) -> KernelRoute:
         mtu=_u32(metrics.get(RTAX_MTU)),
         advmss=_u32(metrics.get(RTAX_ADVMSS)),
     )
+
+
+def _next_hops(data: bytes) -> Iterator[dict[int, bytes]]:
+    """The attributes of each struct rtnexthop."""
+    while len(data) >= RTNEXTHOP.size:
+        length = RTNEXTHOP.unpack_from(data)[0]
+        yield dict(attributes(data[RTNEXTHOP.size : length]))
+        data = data[max(length, RTNEXTHOP.size) :]
 
 
 def _u32(data: bytes | None) -> int:

@@ -20,7 +20,15 @@ def read(name: str) -> str:
 
     Raises OSError when there is no such parameter.
     """
-    file = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
+    return read_file(path_of(name))
+
+
+def read_file(path: str) -> str:
+    """The one line of a file of the kernel's.
+
+    Raises OSError when there is no such file.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(file, 256).decode().strip()
     finally:

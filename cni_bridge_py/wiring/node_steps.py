@@ -6,7 +6,7 @@ from errno import EEXIST, EOPNOTSUPP
 
 from cni_bridge_py.addresses import IPNetwork, parse_network
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
-from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
+from cni_bridge_py.kernel import nftables, rtnetlink, sysctl, sysfs
 from cni_bridge_py.kernel.netlink import NetlinkError
 from cni_bridge_py.kernel.nftables import AddressRule, GuardRule
 from cni_bridge_py.record import record
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 DEFAULT_VLAN = 1
 """What the kernel puts every new bridge port into."""
+
+OF_PODS = ": pods"
+"""What the comment of a rule that masquerades ends in, behind the subnet."""
 
 MULTICAST = (parse_network("224.0.0.0/4"), parse_network("ff00::/8"))
 
@@ -48,11 +51,18 @@ class EnsureBridge(Step):
                 f"{self.name} is {what}, not a bridge",
                 "name another one with the key bridge, or remove it",
             )
+        self._own_its_routes()
         wanted = self._flags()
         if link.flags & wanted != wanted:
             kernel.host.ask(rtnetlink.set_link(self.name, flags=wanted))
         if self.vlan_filtering and not link.vlan_filtering:
             self._filter_vlans(kernel.host)
+
+    def _own_its_routes(self) -> None:
+        try:
+            sysctl.ensure(self._accept_ra, "0")
+        except OSError:
+            pass  # no IPv6, or sysctls are read-only here: pods work without
 
     def _filter_vlans(self, host: Rtnetlink) -> None:
         try:
@@ -75,8 +85,6 @@ class EnsureBridge(Step):
         link = existing(host, self.name, "host")
         if not self.mac:
             host.ask(rtnetlink.set_link(self.name, rtnetlink.address(link.mac)))
-        if sysctl.exists(self._accept_ra):
-            sysctl.ensure(self._accept_ra, "0")
         return link
 
     @property
@@ -245,6 +253,8 @@ class EnsureGatewayAddresses(Step):
             for address in wanted:
                 if address not in present:
                     self._add(kernel.host, link, address)
+        if sysfs.follows_its_ports(link.name, link.index):
+            kernel.host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
 
     @staticmethod
     def _clash(other: IPNetwork, wanted: list[IPNetwork]) -> IPNetwork | None:
@@ -269,8 +279,6 @@ class EnsureGatewayAddresses(Step):
         except NetlinkError as error:
             if error.errno != EEXIST:  # another ADD was quicker
                 raise
-        # A bridge that somebody made by hand takes the lowest MAC of its ports, until it is given one.
-        host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
 
     def check(self, kernel: Kernel) -> None:
         link = existing(kernel.host, self.bridge, "host")
@@ -324,20 +332,16 @@ class EnsureMasquerade(Step):
     def _chain(self) -> Chain:
         return nftables.masquerade_chain(self.network)
 
-    @property
-    def _ours(self) -> str:
-        return f": pods of {self.network}"
-
     def _rules(self, found: list[str]) -> list[Rule]:
         """The rules that should be there, where those with the comments `found` are."""
-        known = [parse_network(each.removesuffix(self._ours)) for each in found if each.endswith(self._ours)]
+        known = [subnet for subnet in map(_subnet_in, found) if subnet]
         subnets = known + [subnet for subnet in self.subnets if subnet not in known]
         versions = {subnet.version for subnet in subnets}
         kept = [(subnet, f"{subnet}: the network itself") for subnet in subnets]
         kept += [(each, f"{each}: multicast") for each in MULTICAST if each.version in versions]
         kept += [(each, f"{each}: nonMasqueradeCIDRs") for each in self.exceptions if each.version in versions]
         rules: list[Rule] = [AddressRule("daddr", each, "return", why) for each, why in kept]
-        rules += [AddressRule("saddr", each, "masquerade", f"{each}{self._ours}") for each in subnets]
+        rules += [AddressRule("saddr", each, "masquerade", f"{each}{OF_PODS}") for each in subnets]
         return rules
 
     def apply(self, kernel: Kernel) -> None:
@@ -372,6 +376,14 @@ class EnsureMacSpoofCheck(Step):
         map_command = f"nft add map {chain.table} {nftables.GUARDED} '{{ type ifname : verdict; }}'"
         table, *rest = _rules_commands(chain, self._rules([]))
         return [table, map_command, *rest]
+
+
+def _subnet_in(comment: str) -> IPNetwork | None:
+    """The subnet that a rule with that comment masquerades, if it is one of those."""
+    try:
+        return parse_network(comment.removesuffix(OF_PODS)) if comment.endswith(OF_PODS) else None
+    except ValueError:
+        return None
 
 
 def _ensure_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> None:

@@ -103,7 +103,7 @@ class AttachToBridge(Step):
 
     @property
     def _alias(self) -> str:
-        return self.alias.encode()[: IFALIASZ - 1].decode(errors="ignore")
+        return self.alias.encode(errors="replace")[: IFALIASZ - 1].decode(errors="ignore")
 
     def check(self, kernel: Kernel) -> None:
         bridge = existing(kernel.host, self.bridge, "host")
@@ -334,8 +334,9 @@ class AddRoute(Step):
         wanted = self.route
         return (
             route.dst == parse_network(wanted.dst).cidr
-            and (not wanted.gw or route.gw == parse_ip(wanted.gw))
-            and (wanted.table is None or route.table == wanted.table)
+            and (not wanted.gw or parse_ip(wanted.gw) in route.gws)
+            and (not wanted.table or route.table == wanted.table)
+            and (wanted.scope is None or route.dst.version == 6 or route.scope == wanted.scope)
             and (not wanted.priority or route.priority == wanted.priority)
             and (not wanted.mtu or route.mtu == wanted.mtu)
             and (not wanted.advmss or route.advmss == wanted.advmss)

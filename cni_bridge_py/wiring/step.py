@@ -75,8 +75,9 @@ class _Explained:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, (NetlinkError, OSError)):
             code = NOT_PERMITTED if error.errno in (EPERM, EACCES) else KERNEL_REFUSED
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise CniError(code, f"{self._step}: {reason}") from None
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+            raise CniError(code, f"{self._step}: {place}{reason}") from None
 
 
 def expect(holds: object, reason: str) -> None:
