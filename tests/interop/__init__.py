@@ -1,0 +1,1 @@
+"""The plugin beside the reference plugins, as Debian packages them."""
