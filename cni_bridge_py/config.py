@@ -114,6 +114,25 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
     return config
 
 
+def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> NetworkConfig:
+    """Read a configuration for DEL, which a runtime calls also where ADD refused it: what is wrong is left out.
+
+    Raises CniError 7 only where the network's name is wrong, without which nothing can be found.
+    """
+    try:
+        return read_config(raw, args)
+    except CniError:
+        top = Section(raw, "")
+        config = read_config({"name": _name(top), "macspoofchk": True})
+        ipam = top.members.get("ipam")
+        members = Section(ipam, "ipam").members if isinstance(ipam, dict) else {}
+        kind, data_dir = members.get("type"), members.get("datadir")
+        if not kind or not isinstance(kind, str) or "/" in kind:
+            return config
+        path = data_dir if isinstance(data_dir, str) and data_dir.startswith("/") else DEFAULT_DATA_DIR
+        return NetworkConfig(**{**vars(config), "ipam": IpamConfig(kind, [], [], path, "", [])})
+
+
 def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str, IpamConfig, Result | None]:
     """Validate what an IPAM plugin looks at, whose main plugin is another: network name, `ipam`, and prevResult.
 

@@ -17,7 +17,7 @@ from cni_bridge_py.cni.errors import (
     Errors,
 )
 from cni_bridge_py.cni.result import Interface, IPConfig, Result, encode
-from cni_bridge_py.config import HOST_LOCAL, read_config, valid_attachments
+from cni_bridge_py.config import HOST_LOCAL, read_config, read_config_for_delete, valid_attachments
 from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.ipam.none import NoIpam
@@ -70,14 +70,14 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
     """DEL: unwire the pod and release its addresses; nothing there is nothing to do."""
-    config = read_config(raw, request.args)
+    config = read_config_for_delete(raw, request.args)
     _need_root()
     ips = config.prev_result.ips if config.prev_result else []
     try:
         with _pod_netns(request) as netns:
             kernel = Kernel(netns)
             _unwire(config, request, raw, kernel, ips)
-            apply_all(plan.foreign_detachment(request.ifname), kernel)
+            apply_all(plan.foreign_detachment(request.ifname, config.prev_result), kernel)
     except NoPodNamespace:
         _unwire(config, request, raw, Kernel(), ips)
 
@@ -126,11 +126,10 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     _need_root()
     valid = {names.host_veth(*each) for each in valid_attachments(raw)}
     kernel = Kernel()
-    stale = [
-        link.name
-        for link in kernel.host.links()
-        if link.name not in valid and link.mac == names.host_veth_mac(config.name, link.name)
-    ]
+    links = {link.name: link.mac for link in kernel.host.links()}
+    stale = [name for name in links if name not in valid and links[name] == names.host_veth_mac(config.name, name)]
+    if config.mac_spoof_check:
+        stale += [name for name in kernel.nftables.guarded() if name not in links and name not in valid]
     errors = Errors()
     for host in stale:
         with errors:

@@ -16,11 +16,15 @@ NETWORK = "kind"
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """A node: its name, its own part of the cluster's pod range, and its addresses, of each IP version in use."""
+    """A node: its name, its own part of the cluster's pod range, its addresses, and the MTU of the link they are on.
+
+    An MTU of 0 is the kernel's default.
+    """
 
     name: str
     pod_cidrs: list[str]
     addresses: list[str]
+    mtu: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def conflist(node: ClusterNode, cluster_cidrs: list[str]) -> dict[str, Any]:
             {
                 "type": "cni-bridge-py",
                 "bridge": "cni0",
+                "mtu": node.mtu,
                 "isGateway": True,
                 "isDefaultGateway": True,
                 "ipMasq": True,

@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,9 @@ STAGE = "/opt/cni-bridge-py"
 
 MADE_CLUSTER = f"{STAGE}/made-the-cluster"
 """A file on the nodes of a cluster that was made here, and is taken away by --uninstall."""
+
+UPLINK_MTU = "/sys/class/net/eth0/mtu"
+"""Of a kind node's link to the others."""
 
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 CIDRS_SECONDS = 120
@@ -92,12 +96,13 @@ class Cluster:
             waited_for[:] = [node.name for node in nodes if not node.pod_cidrs]
             return nodes if nodes and not waited_for else None
 
-        return wait(
+        nodes = wait(
             "Waiting for Kubernetes to give each node its podCIDR",
             CIDRS_SECONDS,
             all_have_cidrs,
             lambda: f"no podCIDR for {', '.join(waited_for)}: is podSubnet set in the cluster's configuration?",
         )
+        return [replace(node, mtu=int(on_node(node.name, "cat", UPLINK_MTU))) for node in nodes]
 
     def pod_cidrs(self) -> list[str]:
         """The whole cluster's pod range, of each IP version."""

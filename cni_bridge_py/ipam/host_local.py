@@ -91,7 +91,7 @@ class HostLocal:
 
         `ips` are those of its prevResult: where to look first for leases that another plugin wrote.
         """
-        missing = len(self._config.range_sets) - len(self.held())
+        missing = max(len(self._config.range_sets), 1) - len(self.held())
         self._store.release_attachment(self._attachment.key)
         if missing > 0:
             missing -= self._release([parse_network(ip.address).ip for ip in ips])

@@ -34,6 +34,7 @@ NFNL_MSG_BATCH_END = 0x11
 NFNL_BATCH_GENID = 1
 NFT_MSG_NEWTABLE = 0
 NFT_MSG_NEWCHAIN = 3
+NFT_MSG_GETCHAIN = 4
 NFT_MSG_DELCHAIN = 5
 NFT_MSG_NEWRULE = 6
 NFT_MSG_GETRULE = 7
@@ -290,6 +291,11 @@ def del_chain(chain: Chain) -> Message:
     return _message(chain.family, NFT_MSG_DELCHAIN, 0, *names)
 
 
+def get_chains(family: int) -> Message:
+    """nft list chains FAMILY"""
+    return _message(family, NFT_MSG_GETCHAIN, NLM_F_DUMP)
+
+
 def flush_chain(chain: Chain) -> Message:
     """nft flush chain FAMILY cni-bridge-py NAME"""
     return _message(chain.family, NFT_MSG_DELRULE, 0, *_place(chain))
@@ -487,6 +493,13 @@ class Nftables(NetlinkSocket):
             except NetlinkError as error:
                 if error.errno != ENOENT:
                     raise
+
+    def guarded(self) -> list[str]:
+        """The host veths of all guarded pods, those that are gone included."""
+        found = (dict(attributes(payload[4:])) for payload in self.ask(get_chains(NFPROTO_BRIDGE)))
+        ours = (each for each in found if each[NFTA_CHAIN_TABLE] == TABLE.encode() + b"\0")
+        names = [each[NFTA_CHAIN_NAME].rstrip(b"\0").decode(errors="replace") for each in ours]
+        return [name for name in names if name != MACSPOOFCHK_CHAIN.name]
 
     def is_guarded(self, veth: str) -> bool:
         """Whether frames from a pod's host veth go through its chain."""

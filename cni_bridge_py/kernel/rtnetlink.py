@@ -179,8 +179,9 @@ def get_links() -> Message:
     return Message(RTM_GETLINK, NLM_F_DUMP, header + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
 
 
-def new_bridge(name: str, mac: str, mtu: int) -> Message:
-    """ip link add NAME up [address MAC] [mtu MTU] type bridge; a MAC that is given is pinned."""
+def new_bridge(name: str, mac: str, mtu: int, vlan_filtering: bool) -> Message:
+    """ip link add NAME up [address MAC] [mtu MTU] type bridge [vlan_filtering 1]; a MAC that is given is pinned."""
+    data = nested(IFLA_INFO_DATA, u8(IFLA_BR_VLAN_FILTERING, 1)) if vlan_filtering else b""
     return Message(
         RTM_NEWLINK,
         NLM_F_CREATE | NLM_F_EXCL,
@@ -188,7 +189,7 @@ def new_bridge(name: str, mac: str, mtu: int) -> Message:
         + text(IFLA_IFNAME, name)
         + (attribute(IFLA_ADDRESS, mac_bytes(mac)) if mac else b"")
         + (u32(IFLA_MTU, mtu) if mtu else b"")
-        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge")),
+        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), data),
     )
 
 

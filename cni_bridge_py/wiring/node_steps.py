@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni_bridge_py.kernel.access import Kernel
+    from cni_bridge_py.kernel.netlink import Message
     from cni_bridge_py.kernel.nftables import Chain, Rule
     from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 
@@ -51,22 +52,16 @@ class EnsureBridge(Step):
                 f"{self.name} is {what}, not a bridge",
                 "name another one with the key bridge, or remove it",
             )
-        self._own_its_routes()
+        _prefer(self._accept_ra, "0")
         wanted = self._flags()
         if link.flags & wanted != wanted:
             kernel.host.ask(rtnetlink.set_link(self.name, flags=wanted))
         if self.vlan_filtering and not link.vlan_filtering:
-            self._filter_vlans(kernel.host)
+            self._ask_for_vlans(kernel.host, rtnetlink.set_vlan_filtering(self.name))
 
-    def _own_its_routes(self) -> None:
+    def _ask_for_vlans(self, host: Rtnetlink, message: Message) -> None:
         try:
-            sysctl.ensure(self._accept_ra, "0")
-        except OSError:
-            pass  # no IPv6, or sysctls are read-only here: pods work without
-
-    def _filter_vlans(self, host: Rtnetlink) -> None:
-        try:
-            host.ask(rtnetlink.set_vlan_filtering(self.name))
+            host.ask(message)
         except NetlinkError as error:
             if error.errno != EOPNOTSUPP:
                 raise
@@ -78,7 +73,7 @@ class EnsureBridge(Step):
 
     def _create(self, host: Rtnetlink) -> Link:
         try:
-            host.ask(rtnetlink.new_bridge(self.name, self.mac, self.mtu))
+            self._ask_for_vlans(host, rtnetlink.new_bridge(self.name, self.mac, self.mtu, self.vlan_filtering))
         except NetlinkError as error:
             if error.errno != EEXIST:  # another ADD was quicker
                 raise
@@ -111,11 +106,10 @@ class EnsureBridge(Step):
         mtu = f" mtu {self.mtu}" if self.mtu else ""
         pin = f'ip link set {self.name} address "$(cat /sys/class/net/{self.name}/address)"'
         return [
-            f"ip link add {self.name} up{address}{mtu} type bridge",
+            f"ip link add {self.name} up{address}{mtu} type bridge{' vlan_filtering 1' if self.vlan_filtering else ''}",
             *([] if self.mac else [pin]),
             f"sysctl -qw {self._accept_ra}=0",
             *([f"ip link set {self.name} promisc on"] if self.promisc else []),
-            *([f"ip link set {self.name} type bridge vlan_filtering 1"] if self.vlan_filtering else []),
         ]
 
 
@@ -244,6 +238,8 @@ class EnsureGatewayAddresses(Step):
 
     def apply(self, kernel: Kernel) -> None:
         link = existing(kernel.host, self.bridge, "host")
+        if any(each.version == 6 for each in self.addresses):
+            _prefer(self._accept_dad, "0")
         for version in (4, 6):
             wanted = [each for each in self.addresses if each.version == version]
             present = kernel.host.addresses(link.index, version) if wanted else {}
@@ -255,6 +251,12 @@ class EnsureGatewayAddresses(Step):
                     self._add(kernel.host, link, address)
         if sysfs.follows_its_ports(link.name, link.index):
             kernel.host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
+
+    @property
+    def _accept_dad(self) -> str:
+        # The bridge looks for a pod's MAC from its link-local address, which duplicate address detection would hold
+        # back for a second or two after the first pod has come.
+        return f"net/ipv6/conf/{self.bridge}/accept_dad"
 
     @staticmethod
     def _clash(other: IPNetwork, wanted: list[IPNetwork]) -> IPNetwork | None:
@@ -287,7 +289,8 @@ class EnsureGatewayAddresses(Step):
             expect(address in present, f"bridge {self.bridge} has no address {address}")
 
     def commands(self) -> list[str]:
-        return [add_address_command(each, self.bridge) for each in self.addresses]
+        no_dad = [f"sysctl -qw {self._accept_dad}=0"] if any(each.version == 6 for each in self.addresses) else []
+        return no_dad + [add_address_command(each, self.bridge) for each in self.addresses]
 
 
 @record
@@ -376,6 +379,14 @@ class EnsureMacSpoofCheck(Step):
         map_command = f"nft add map {chain.table} {nftables.GUARDED} '{{ type ifname : verdict; }}'"
         table, *rest = _rules_commands(chain, self._rules([]))
         return [table, map_command, *rest]
+
+
+def _prefer(name: str, value: str) -> None:
+    """Set a sysctl that pods can do without, where IPv6 is off or sysctls are read-only."""
+    try:
+        sysctl.ensure(name, value)
+    except OSError:
+        pass
 
 
 def _subnet_in(comment: str) -> IPNetwork | None:

@@ -35,6 +35,7 @@ from cni_bridge_py.wiring.pod_steps import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_bridge_py.cni.result import Result
     from cni_bridge_py.config import NetworkConfig
     from cni_bridge_py.wiring.names import Links
     from cni_bridge_py.wiring.step import Step
@@ -169,6 +170,7 @@ def detachment(config: NetworkConfig, host: str) -> list[Step]:
     return steps
 
 
-def foreign_detachment(ifname: str) -> list[Step]:
-    """The steps that unwire a pod that another plugin wired; they need its namespace."""
-    return [DeleteForeignVeth(ifname)]
+def foreign_detachment(ifname: str, result: Result | None) -> list[Step]:
+    """The steps that unwire a pod that another plugin wired, with that `result`; they need the pod's namespace."""
+    hosts = [each.name for each in result.interfaces if not each.sandbox] if result else None
+    return [DeleteForeignVeth(ifname, hosts)]

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_bridge_py.cni.result import Route
     from cni_bridge_py.kernel.access import Kernel
-    from cni_bridge_py.kernel.rtnetlink import KernelRoute, Link
+    from cni_bridge_py.kernel.rtnetlink import KernelRoute
 
 DAD_SECONDS = 10
 """What the reference waits at most; the kernel's default takes one to two."""
@@ -379,23 +379,28 @@ class DeleteVethPair(Step):
 
 @record
 class DeleteForeignVeth(Step):
-    """The pod's interface is gone also where another plugin made it, under a host veth's name that we cannot know."""
+    """The pod's interface is gone also where another plugin made it, under a host veth's name of its own.
+
+    `hosts` are the names that one may have; where they are not known, any but a name of ours. Another name belongs
+    to another pod, in a namespace whose path is used again.
+    """
 
     pod: str
+    hosts: list[str] | None
 
     def __str__(self) -> str:
         return f"unplug {self.pod}, if another plugin made it"
 
     def apply(self, kernel: Kernel) -> None:
         link = kernel.pod.link(self.pod)
-        if link and link.kind == "veth" and not self._is_ours(kernel, link):
+        host = kernel.host.link_by_index(link.peer) if link and link.kind == "veth" else None
+        if host and self._may_be(host.name):
             kernel.pod.ask(rtnetlink.del_link(self.pod))
 
-    @staticmethod
-    def _is_ours(kernel: Kernel, link: Link) -> bool:
-        """Whether the host veth has a name of ours: then it is another attachment's, in a namespace path used again."""
-        host = kernel.host.link_by_index(link.peer)
-        return host is not None and host.name.startswith(VETH_PREFIX) and len(host.name) == IFNAMSIZ - 1
+    def _may_be(self, host: str) -> bool:
+        if self.hosts is None:
+            return not host.startswith(VETH_PREFIX) or len(host) < IFNAMSIZ - 1
+        return host in self.hosts
 
     def commands(self) -> list[str]:
         return [f"{IN_POD} ip link del {self.pod}"]

@@ -61,7 +61,7 @@ class Cluster:
         without: keys to leave out of the plugin's configuration.
         """
         self.cidrs = CLUSTER_CIDRS[: 1 + dual_stack]
-        self._specs = [_spec(number, dual_stack, pod_prefix) for number in (1, 2)]
+        self._specs = [_spec(number, dual_stack, pod_prefix, mtu) for number in (1, 2)]
         self._mtu = mtu
         self.workers: list[Worker] = []
         with contextlib.ExitStack() as running:
@@ -118,11 +118,11 @@ class Cluster:
         switch.run(*f"ip link set {name} master docker0 up".split())
 
 
-def _spec(number: int, dual_stack: bool, pod_prefix: int) -> ClusterNode:
+def _spec(number: int, dual_stack: bool, pod_prefix: int, mtu: int) -> ClusterNode:
     pod_cidrs = [f"10.244.{number}.0/{pod_prefix}", f"fd00:10:244:{number}::/64"]
     addresses = [f"172.18.0.{number + 1}", f"fc00:f853:ccd:e793::{number + 1}"]
     count = 1 + dual_stack
-    return ClusterNode(f"worker{number}", pod_cidrs[:count], addresses[:count])
+    return ClusterNode(f"worker{number}", pod_cidrs[:count], addresses[:count], mtu)
 
 
 def _set_addresses(machine: Machine, ifname: str, addresses: Sequence[str]) -> None:
