@@ -2,21 +2,21 @@
 
 The meaning of every key is the reference plugins' (`bridge` and `host-local`); `nonMasqueradeCIDRs` and
 `bridgeNetfilter` are ours.
-A key that is not known is ignored, as the specification asks; `null` is the same as leaving a key out.
 """
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
-from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_bridge_py.addresses import IPNetwork
+from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import Result, Route, decode, speaks
 from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap, size
 from cni_bridge_py.record import record
+from cni_bridge_py.section import Section
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
 DEFAULT_BRIDGE = "cni0"
@@ -123,7 +123,7 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
         return read_config(raw, args)
     except CniError:
         top = Section(raw, "")
-        config = read_config({"name": _name(top), "macspoofchk": True})
+        config = read_config({"name": _name(top), "macspoofchk": top.members.get("macspoofchk") is True})
         ipam = top.members.get("ipam")
         members = Section(ipam, "ipam").members if isinstance(ipam, dict) else {}
         kind, data_dir = members.get("type"), members.get("datadir")
@@ -168,136 +168,6 @@ def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
     if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
         raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
     top.choice("ipMasqBackend", ("iptables", "nftables"))  # whichever is named, the rules are in our own table
-
-
-class Section:
-    """A JSON object of the configuration; every value is taken by key and checked, and errors name its path."""
-
-    def __init__(self, members: dict[str, Any], path: str, code: int = INVALID_CONFIG) -> None:
-        # The reference plugins find keys whatever their case; the one that is written exactly comes first.
-        self.members = {key.lower(): value for key, value in members.items()} | members
-        self.path = path
-        self.code = code
-
-    def invalid(self, key: str, reason: str) -> CniError:
-        """The error that says what is wrong with `key`."""
-        return CniError(self.code, f"{self._path(key)}: {reason}")
-
-    def value(self, key: str, kind: type, expected: str) -> Any:
-        """The value of `key`, or None where it is absent or null."""
-        value = self.members.get(key, self.members.get(key.lower()))
-        # In Python a boolean is an integer, in a configuration it is not.
-        if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
-            return value
-        raise self.invalid(key, f"expected {expected}, got {value!r}")
-
-    def string(self, key: str) -> str:
-        """A string; empty where absent."""
-        return self.value(key, str, "a string") or ""
-
-    def required(self, key: str) -> str:
-        """A string that is there and not empty."""
-        value = self.string(key)
-        if not value:
-            raise self.invalid(key, "expected a string")
-        return value
-
-    def boolean(self, key: str, default: bool = False) -> bool:
-        """true or false."""
-        value: bool | None = self.value(key, bool, "true or false")
-        return default if value is None else value
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """One of `choices`, or nothing where absent or empty."""
-        value = self.string(key)
-        if value and value not in choices:
-            raise self.invalid(key, f"expected {' or '.join(choices)}, got {value!r}")
-        return value
-
-    def integer(self, key: str, lowest: int, highest: int) -> int | None:
-        """An integer within bounds, both included."""
-        value: int | None = self.value(key, int, "an integer")
-        if value is not None and not lowest <= value <= highest:
-            raise self.invalid(key, f"expected {lowest} to {highest}, got {value}")
-        return value
-
-    def strings(self, key: str) -> list[str]:
-        """A list of strings; empty where absent."""
-        values = self.value(key, list, "a list of strings") or []
-        for position, value in enumerate(values):
-            if not isinstance(value, str):
-                raise self.invalid(f"{key}[{position}]", f"expected a string, got {value!r}")
-        return list(values)
-
-    def section(self, key: str) -> Section | None:
-        """An object, or None where absent."""
-        members = self.value(key, dict, "an object")
-        return None if members is None else Section(members, self._path(key))
-
-    def sections(self, key: str) -> Iterator[Section]:
-        """The objects of a list."""
-        return self._objects(key, self.value(key, list, "a list of objects") or [])
-
-    def _objects(self, key: str, values: list[Any]) -> Iterator[Section]:
-        for position, value in enumerate(values):
-            if not isinstance(value, dict):
-                raise self.invalid(f"{key}[{position}]", f"expected an object, got {value!r}")
-            yield Section(value, self._path(f"{key}[{position}]"))
-
-    def lists_of_sections(self, key: str) -> Iterator[list[Section]]:
-        """The lists of objects in a list of lists."""
-        for position, value in enumerate(self.value(key, list, "a list of lists") or []):
-            if not isinstance(value, list) or not value:
-                raise self.invalid(f"{key}[{position}]", f"expected a list of objects, got {value!r}")
-            yield list(self._objects(f"{key}[{position}]", value))
-
-    def interface(self, key: str, default: str) -> str:
-        """An interface name."""
-        name = default if self.value(key, str, "a string") is None else self.string(key)
-        if reason := why_not_ifname(name):
-            raise self.invalid(key, f"{name!r} {reason}")
-        return name
-
-    def addresses(self, key: str) -> list[tuple[int, int]]:
-        """A list of IP addresses as (version, value); a prefix length behind one is ignored."""
-        found = []
-        for position, text in enumerate(self.strings(key)):
-            item = f"{key}[{position}]"
-            if "/" in text:
-                network = self._network(item, text)
-                found.append((network.version, network.value))
-            else:
-                found.append(self._address(item, text))
-        return found
-
-    def address(self, key: str) -> tuple[int, int] | None:
-        """An IP address as (version, value), or None where absent or empty."""
-        text = self.string(key)
-        return self._address(key, text) if text else None
-
-    def _address(self, key: str, text: str) -> tuple[int, int]:
-        try:
-            return parse_ip(text)
-        except ValueError as error:
-            raise self.invalid(key, str(error)) from None
-
-    def network(self, key: str) -> IPNetwork:
-        """A network in CIDR notation, required."""
-        return self._network(key, self.string(key))
-
-    def networks(self, key: str) -> list[IPNetwork]:
-        """A list of networks in CIDR notation."""
-        texts = self.strings(key)
-        return [self._network(f"{key}[{position}]", text).cidr for position, text in enumerate(texts)]
-
-    def _network(self, key: str, text: str) -> IPNetwork:
-        try:
-            return parse_network(text)
-        except ValueError as error:
-            raise self.invalid(key, str(error)) from None
-
-    def _path(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
 
 
 class Asked:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
-from cni_bridge_py.config import NetworkConfig, read_config
+from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config
 from cni_bridge_py.ipam import host_local
 from cni_bridge_py.wiring import names, plan
 from cni_bridge_py.wiring.step import Step
@@ -102,5 +102,7 @@ def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) ->
 def _lease_comment(config: NetworkConfig, what: str) -> list[str]:
     if not config.ipam:
         return []
+    if config.ipam.type not in HOST_LOCAL:
+        return [f"# Addresses come from the plugin {config.ipam.type}, which is not run here.", ""]
     folder = f"{config.ipam.data_dir}/{config.name}"
     return [f"# host-local: the lease of the pod's address is {what}, a file in {folder} named after it.", ""]
