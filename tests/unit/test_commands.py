@@ -60,9 +60,8 @@ TABLE: list[tuple[Step, list[str]]] = [
     (
         EnsureBridge("cni0", MAC, 0, False, True),
         [
-            f"ip link add cni0 up address {MAC} type bridge",
+            f"ip link add cni0 up address {MAC} type bridge vlan_filtering 1",
             "sysctl -qw net/ipv6/conf/cni0/accept_ra=0",
-            "ip link set cni0 type bridge vlan_filtering 1",
         ],
     ),
     (EnableBridgeNetfilter("cni0"), ["ip link set cni0 type bridge nf_call_iptables 1 nf_call_ip6tables 1"]),
@@ -86,7 +85,11 @@ TABLE: list[tuple[Step, list[str]]] = [
     ),
     (
         EnsureGatewayAddresses("cni0", [parse_network("10.1.0.1/16"), parse_network("fd00::1/64")], False),
-        ["ip address add 10.1.0.1/16 broadcast + dev cni0", "ip address add fd00::1/64 nodad dev cni0"],
+        [
+            "sysctl -qw net/ipv6/conf/cni0/accept_dad=0",
+            "ip address add 10.1.0.1/16 broadcast + dev cni0",
+            "ip address add fd00::1/64 nodad dev cni0",
+        ],
     ),
     (EnableForwarding(4), ["sysctl -qw net/ipv4/ip_forward=1"]),
     (EnableForwarding(6), ["sysctl -qw net/ipv6/conf/all/forwarding=1"]),
@@ -223,7 +226,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         [f"while {IN_POD} ip -6 address show dev eth0 tentative | grep -q inet6; do sleep 0.1; done"],
     ),
     (DeleteVethPair("veth1"), ["ip link del veth1"]),
-    (DeleteForeignVeth("eth0"), [f"{IN_POD} ip link del eth0"]),
+    (DeleteForeignVeth("eth0", None), [f"{IN_POD} ip link del eth0"]),
 ]
 
 

@@ -38,6 +38,7 @@ OURS = {
     "cni_bridge_py.kernel.sysfs",
     "cni_bridge_py.plugin",
     "cni_bridge_py.record",
+    "cni_bridge_py.section",
     "cni_bridge_py.wiring",
     "cni_bridge_py.wiring.names",
     "cni_bridge_py.wiring.node_steps",

@@ -100,7 +100,7 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     (rtnetlink.get_links(), (GETLINK, REQUEST | DUMP, {"IFLA_EXT_MASK": SKIP_STATS})),
     (rtnetlink.get_vlans(), (GETLINK, REQUEST | DUMP, {"family": socket.AF_BRIDGE, "IFLA_EXT_MASK": BRVLAN})),
     (
-        rtnetlink.new_bridge("cni0", MAC, 1400),
+        rtnetlink.new_bridge("cni0", MAC, 1400, True),
         (
             NEWLINK,
             CREATE_NEW,
@@ -109,12 +109,12 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
                 "IFLA_IFNAME": "cni0",
                 "IFLA_ADDRESS": MAC,
                 "IFLA_MTU": 1400,
-                "IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"},
+                "IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge", "IFLA_INFO_DATA": {"IFLA_BR_VLAN_FILTERING": 1}},
             },
         ),
     ),
     (
-        rtnetlink.new_bridge("a" * 15, "", 0),
+        rtnetlink.new_bridge("a" * 15, "", 0, False),
         (NEWLINK, CREATE_NEW, UP | {"IFLA_IFNAME": "a" * 15, "IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}}),
     ),
     (
@@ -596,6 +596,11 @@ NFTABLES_MESSAGES: list[tuple[type[nlmsg], Message, tuple[int, int, dict[str, An
     ),
     (nft_chain_msg, nftables.new_chain(OF_VETH1), (NFTABLES | 3, REQUEST | CREATE, PLAIN_CHAIN)),
     (nft_chain_msg, nftables.del_chain(OF_VETH1), (NFTABLES | 5, REQUEST, PLAIN_CHAIN)),
+    (
+        nft_chain_msg,
+        nftables.get_chains(NFPROTO_BRIDGE),
+        (NFTABLES | 4, REQUEST | DUMP, {"nfgen_family": NFPROTO_BRIDGE}),
+    ),
     (nft_rule_msg, nftables.flush_chain(MASQUERADE_NET), (NFTABLES | 8, REQUEST, OF_CHAIN)),
     (nft_rule_msg, nftables.get_rules(MASQUERADE_NET), (NFTABLES | 7, REQUEST | DUMP, OF_CHAIN)),
     (
@@ -678,6 +683,7 @@ TESTED = {
         "del_chain",
         "flush_chain",
         "new_rule",
+        "get_chains",
         "get_rules",
         "new_guarded_map",
         "new_guarded",

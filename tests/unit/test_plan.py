@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_bridge_py.addresses import parse_network
-from cni_bridge_py.cni.result import IPConfig, Route
+from cni_bridge_py.cni.result import Interface, IPConfig, Result, Route
 from cni_bridge_py.kernel import netlink, sysctl
 from cni_bridge_py.wiring import plan
 from cni_bridge_py.wiring.names import Links, address_mac, host_veth, host_veth_mac
@@ -551,4 +551,10 @@ def test_to_unwire_a_pod(keys: dict[str, Any], steps: list[Step]) -> None:
 
 
 def test_to_unwire_a_pod_that_another_plugin_wired() -> None:
-    assert plan.foreign_detachment("eth0") == [DeleteForeignVeth("eth0")]
+    assert plan.foreign_detachment("eth0", None) == [DeleteForeignVeth("eth0", None)]
+
+
+def test_what_another_plugins_result_lists_on_the_host_may_be_its_pods() -> None:
+    interfaces = [Interface("cni0", ""), Interface("veth1f2e", ""), Interface("eth0", "", sandbox="/run/netns/pod")]
+    step = DeleteForeignVeth("eth0", ["cni0", "veth1f2e"])
+    assert plan.foreign_detachment("eth0", Result(interfaces, [], [], {})) == [step]
