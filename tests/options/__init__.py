@@ -1,0 +1,1 @@
+"""Every option and runtime parameter: what a user notices of it."""

@@ -1,0 +1,1 @@
+"""Side by side with the reference plugins, Debian's `bridge` and `host-local`."""
