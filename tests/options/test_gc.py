@@ -1,0 +1,70 @@
+"""GC: what attachments left that the runtime knows no more."""
+
+from __future__ import annotations
+
+from tests.harness import Node, Plugin
+from tests.kernel.networks import add_pod, addresses_of, assert_nothing_left, dual_stack, host_veth, network, veths
+
+
+def test_only_what_is_listed_stays(node: Node, plugin: Plugin) -> None:
+    kept, result = add_pod(plugin, node, dual_stack())
+    for _ in range(3):
+        add_pod(plugin, node, dual_stack())
+    assert plugin.gc(node, dual_stack(), [kept]).result == {}
+    assert veths(node) == [host_veth(result)]
+    assert sorted(node.leases("podnet")) == sorted(addresses_of(result))
+    assert plugin.check(node, dual_stack(), kept, result).result == {}
+    assert plugin.gc(node, dual_stack()).result == {}
+    assert_nothing_left(node)
+
+
+def test_leases_whose_veth_is_gone(node: Node, plugin: Plugin) -> None:
+    pod, _ = add_pod(plugin, node, dual_stack())
+    pod.run("ip", "link", "delete", "eth0")
+    assert plugin.gc(node, dual_stack()).result == {}
+    assert_nothing_left(node)
+
+
+def test_another_networks_and_foreign_things_stay(node: Node, plugin: Plugin) -> None:
+    """On the same bridge, with names and leases that look alike."""
+    other = dual_stack(name="other", ipam={"ranges": [[{"subnet": "10.30.0.0/24"}]]}, forceAddress=True)
+    neighbour, result = add_pod(plugin, node, other)
+    node.run(*["ip", "link", "add", "veth0123456789a", "type", "veth", "peer", "name", "stranger"])
+    node.run("ip", "link", "set", "veth0123456789a", "master", "cni0")
+    node.run(
+        "sh",
+        "-c",
+        "mkdir -p /var/lib/cni/networks/podnet && printf 'x\\r\\neth0' > /var/lib/cni/networks/podnet/10.22.0.9",
+    )
+    add_pod(plugin, node, network(4))
+    assert plugin.gc(node, network(4)).result == {}
+    assert set(veths(node)) == {host_veth(result), "veth0123456789a", "stranger"}
+    assert list(node.leases("podnet")) == ["10.22.0.9"]
+    assert list(node.leases("other")) == addresses_of(result)
+    assert plugin.check(node, other, neighbour, result).result == {}
+
+
+def test_layer_2_networks_have_veths_alone(node: Node, plugin: Plugin) -> None:
+    conf = network() | {"ipam": {}}
+    kept, result = add_pod(plugin, node, conf)
+    add_pod(plugin, node, conf)
+    assert plugin.gc(node, conf, [kept]).result == {}
+    assert veths(node) == [host_veth(result)]
+
+
+def test_it_goes_on_past_errors(node: Node, plugin: Plugin) -> None:
+    conf = dual_stack()
+    add_pod(plugin, node, conf)
+    node.run("sh", "-c", "cd /var/lib/cni/networks && mv podnet kept && touch podnet")
+    error = plugin.gc(node, conf).error
+    assert error["code"] == 5
+    assert "/var/lib/cni/networks/podnet" in error["msg"]
+    assert veths(node) == []
+
+
+def test_without_a_list_nothing_is_removed(node: Node, plugin: Plugin) -> None:
+    _, result = add_pod(plugin, node, dual_stack())
+    error = plugin.call(node, "GC", dual_stack(), ifname=None).error
+    assert error["code"] == 7
+    assert error["msg"].startswith("cni.dev/valid-attachments: ")
+    assert veths(node) == [host_veth(result)]
