@@ -1,0 +1,1 @@
+"""Addresses from another plugin, and addresses for other plugins."""
