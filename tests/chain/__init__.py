@@ -1,0 +1,1 @@
+"""In a list, before the plugins that usually follow."""
