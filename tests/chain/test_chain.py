@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import REFERENCE_BIN_DIR, SERVER_PORT, Json, Node, Outside, Plugin, Pod, Reply
-from tests.kernel.networks import assert_nothing_left, host_veth, network, veths
+from tests.kernel.networks import assert_nothing_left, dual_stack, host_veth, veths
 
 PORTMAP: Json = {
     "type": "portmap",
@@ -26,9 +26,9 @@ CHAINS = {
 class Chain:
     """A configuration list, run as libcni does."""
 
-    def __init__(self, node: Node, plugin: Plugin, entries: list[Json], *versions: int) -> None:
+    def __init__(self, node: Node, plugin: Plugin, entries: list[Json]) -> None:
         self.node = node
-        conf = network(*(versions or (4, 6)), cniVersion="1.0.0", isDefaultGateway=True, ipMasq=True, hairpinMode=True)
+        conf = dual_stack(cniVersion="1.0.0", hairpinMode=True)
         name = {key: conf[key] for key in ("cniVersion", "name")}
         self.plugins = [(plugin, conf)]
         self.plugins += [(Plugin(REFERENCE_BIN_DIR / entry["type"]), {**entry, **name}) for entry in entries]
@@ -49,13 +49,14 @@ class Chain:
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_pod_lives_through_a_chain(name: str, node: Node, plugin: Plugin) -> None:
-    chain = Chain(node, plugin, CHAINS[name], 4)  # Debian's portmap fails its own CHECK with both IP versions
+    chain = Chain(node, plugin, CHAINS[name])
     pod = node.pod()
     result = chain.add(pod)
     assert host_veth(result | {"interfaces": result["interfaces"][:3]}) in veths(node)
     assert pod.ping("10.22.0.1")
-    for reply in chain.check(pod, result):
-        assert reply.result == {}
+    for (plugin_, _), reply in zip(chain.plugins, chain.check(pod, result), strict=True):
+        if plugin_.type != "portmap":  # Debian's 1.1.1 looks for IPv6 rules with an IPv4 address in them
+            assert reply.result == {}
     chain.delete(pod, result)
     chain.delete(pod, result)
     assert_nothing_left(node)
