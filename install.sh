@@ -17,6 +17,13 @@ subnet=
 build=yes
 action=install
 demo=no
+kind=no
+cluster=$PLUGIN
+image=
+kind_config=$checkout/kind-config.yaml
+
+# Where a bundle for kind's nodes is built, when this image can be had: it runs wherever glibc is as old as here or newer.
+readonly build_image=python:3.13-slim-bookworm
 
 usage() {
     cat <<EOF
@@ -30,6 +37,10 @@ Build $PLUGIN and install it with a network configuration.
   --no-build       install what an earlier run built
   --uninstall      take the plugin and its configuration away again
   --demo           after installing, wire two pods in a private namespace and show them
+  --kind [NAME]    install on every node of a kind cluster, made first if there is none (default: $cluster);
+                   with --uninstall, undo that
+  --image IMAGE    the node image of a cluster that --kind makes
+  --config FILE    the kind configuration of a cluster that --kind makes (default: kind-config.yaml)
   --help           show this text
 EOF
 }
@@ -46,7 +57,7 @@ shipped() { (cd "$checkout/conf" && echo *.conf *.conflist); }
 parse_arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
-        --bin-dir | --conf-dir | --subnet | --conf)
+        --bin-dir | --conf-dir | --subnet | --conf | --image | --config)
             [ -n "${2-}" ] || fail "$1 needs a value" "try ./install.sh --help"
             ;;&
         --bin-dir) bin_dir=$2 && shift ;;
@@ -56,6 +67,12 @@ parse_arguments() {
         --no-build) build=no ;;
         --uninstall) action=uninstall ;;
         --demo) demo=yes ;;
+        --image) image=$2 && shift ;;
+        --config) kind_config=$2 && shift ;;
+        --kind)
+            kind=yes
+            if [ -n "${2-}" ] && [ "${2#-}" = "$2" ]; then cluster=$2 && shift; fi
+            ;;
         --help) usage && exit ;;
         *) fail "there is no option $1" "try ./install.sh --help" ;;
         esac
@@ -158,11 +175,19 @@ print(*project["dependencies"], *project["optional-dependencies"]["build"], sep=
 EOF
 }
 
-build_bundle() {
-    say "Building $PLUGIN in $checkout/.build"
+make_venv() {
     "$(find_python)" -m venv --clear "$venv"
     "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement <(requirements) ||
         fail "pip could not install what the build needs; what it said is above"
+}
+
+build_bundle() {
+    say "Building $PLUGIN in $checkout/.build"
+    make_venv
+    run_pyinstaller
+}
+
+run_pyinstaller() {
     PYI_LOG_LEVEL=WARN "$venv/bin/python" -m PyInstaller --noconfirm \
         --distpath "$checkout/.build/dist" --workpath "$checkout/.build/work" "$checkout/$PLUGIN.spec" ||
         fail "PyInstaller could not build the executable; what it said is above"
@@ -300,5 +325,59 @@ uninstall() {
     uninstall_plugin
 }
 
+# --- on the nodes of a kind cluster: see cni_bridge_py/cli/kind.py ---
+
+kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
+
+check_kind_tools() {
+    local tool missing=()
+    for tool in docker kind kubectl; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    [ ${#missing[@]} = 0 ] || fail "--kind takes docker, kind and kubectl; missing: ${missing[*]}"
+    docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
+}
+
+# In a container this very script builds, on a copy of the checkout; the bundle comes out through a pipe.
+build_bundle_in_container() {
+    local built=$checkout/.build/dist.new
+    docker image inspect "$build_image" >/dev/null 2>&1 || docker pull --quiet "$build_image" >/dev/null || return 1
+    say "Building $PLUGIN in a container of $build_image"
+    rm -rf "$built"
+    mkdir -p "$built"
+    docker run --rm --volume "$checkout:/checkout:ro" "$build_image" sh -euc '
+        mkdir /build
+        tar -C /checkout --exclude=.build --exclude=.venv --exclude=.git -c . | tar -C /build -x
+        /build/install.sh --bin-dir /tmp/bin --conf-dir /tmp/conf >&2
+        tar -C /build/.build/dist -c .' | tar -C "$built" -x --no-same-owner || return 1
+    rm -rf "$checkout/.build/dist"
+    mv "$built" "$checkout/.build/dist"
+}
+
+install_kind() {
+    check_kind_tools
+    [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
+    if [ "$build" = yes ]; then
+        check_build_tools
+        make_venv
+        if ! build_bundle_in_container; then
+            say "No container of $build_image: building with the Python of this machine"
+            run_pyinstaller
+        fi
+    fi
+    [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"
+    kind_tool install --config "$kind_config" ${image:+--image "$image"}
+}
+
+uninstall_kind() {
+    check_kind_tools
+    if [ ! -x "$venv/bin/python" ]; then
+        check_build_tools
+        make_venv
+    fi
+    kind_tool uninstall
+}
+
 parse_arguments "$@"
+if [ "$kind" = yes ]; then action+=_kind; fi
 "$action"

@@ -1,0 +1,234 @@
+"""What `install.sh --kind` does to nodes, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cni_bridge_py.cli import kind
+from tests.harness import Json, Node, Plugin
+from tests.kind_install.conftest import IMAGE, V6, Machine
+
+WORKER = "cni-bridge-py-worker"
+
+
+def conflist(node: Node) -> Json:
+    parsed: Json = json.loads((node.root / "etc/cni/net.d/10-bridge.conflist").read_text())
+    return parsed
+
+
+def installed(node: Node) -> bool:
+    return node.run("test", "-x", "/opt/cni/bin/cni-bridge-py", check=False).returncode == 0
+
+
+def pod_routes(node: Node, version: int = 4) -> dict[str, str]:
+    """The routes to other nodes' pods."""
+    return {r["dst"]: r["gateway"] for r in node.routes(version) if "gateway" in r and r["dst"] != "default"}
+
+
+def test_a_fresh_cluster(machine: Machine) -> None:
+    machine.start_nodes()
+    said = machine.succeed("--kind", "--image", "kindest/node:v1.36.1")
+    (created,) = machine.calls("kind create")
+    config = machine.checkout / "kind-config.yaml"
+    assert created == f"kind create cluster --name cni-bridge-py --config {config} --image kindest/node:v1.36.1"
+    for number, (name, node) in enumerate(machine.nodes.items(), 1):
+        (bridge, portmap) = conflist(node)["plugins"]
+        assert bridge["ipam"]["ranges"] == [[{"subnet": f"10.244.{number}.0/24"}]]
+        assert bridge["nonMasqueradeCIDRs"] == ["10.244.0.0/16"]
+        assert (bridge["mtu"], bridge["bridgeNetfilter"], portmap["type"]) == (1450, True, "portmap")
+        others = {f"10.244.{n}.0/24": f"172.18.0.{n + 1}" for n in (1, 2, 3) if n != number}
+        assert pod_routes(node) == others
+        assert name in said
+    assert "Every node is Ready" in said
+    assert "kubectl --context kind-cni-bridge-py" in said
+
+
+def test_what_was_installed_wires_a_pod(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.succeed("--kind")
+    node = machine.nodes[WORKER]
+    conf = conflist(node)
+    plugin = Plugin("/opt/cni/bin/cni-bridge-py")
+    pod = node.pod()
+    plugin.add(node, conf["plugins"][0] | {key: conf[key] for key in ("cniVersion", "name")}, pod)
+    assert pod.addresses() == ["10.244.2.2/24"]
+    assert pod.link("eth0")["mtu"] == 1450
+    assert pod.ping("10.244.2.1")
+    assert pod.ping("172.18.0.3")
+
+
+def test_dual_stack(machine: Machine) -> None:
+    machine.start_nodes(*V6)
+    config = machine.checkout / "conf/kind-dual-stack.yaml"
+    machine.succeed("--kind", "dual", "--config", str(config))
+    assert machine.calls("kind create") == [f"kind create cluster --name dual --config {config}"]
+    node = machine.nodes[WORKER]
+    bridge = conflist(node)["plugins"][0]
+    assert bridge["ipam"]["ranges"] == [[{"subnet": "10.244.2.0/24"}], [{"subnet": "fd00:10:244:2::/64"}]]
+    assert bridge["nonMasqueradeCIDRs"] == V6
+    assert pod_routes(node, 6) == {f"fd00:10:244:{n}::/64": f"fc00:f853:ccd:e793::{n + 1}" for n in (1, 3)}
+
+
+def test_a_cluster_that_exists_is_used(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["clusters"] = ["other", "mine"]
+    machine.succeed("--kind", "mine")
+    assert machine.calls("kind create") == []
+    assert all(installed(node) for node in machine.nodes.values())
+
+
+def test_again_repairs_a_node_that_was_restarted_and_takes_in_one_that_joined(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.succeed("--kind")
+    node = machine.nodes[WORKER]
+    before = pod_routes(node)
+    for route in before:
+        node.run("ip", "route", "del", route)
+    late = machine.add_node("cni-bridge-py-worker3")
+    machine.succeed("--kind")
+    assert pod_routes(node) == before | {"10.244.4.0/24": "172.18.0.5"}
+    assert installed(late)
+    assert len(machine.calls("kind create")) == 1
+    assert len(list((node.root / "etc/cni/net.d").iterdir())) == 1, "the same configuration needs no backup"
+
+
+def test_it_waits_for_what_comes_with_time(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["nodes"][WORKER] |= {"cidrs_after": 2, "ready_after": 2}
+    machine.succeed("--kind")
+    assert len(machine.calls("kubectl")) >= 5
+    assert installed(machine.nodes[WORKER])
+
+
+@pytest.mark.parametrize(
+    ("constant", "key", "message"),
+    [
+        ("CIDRS_SECONDS", "cidrs_after", f"no podCIDR for {WORKER}: is podSubnet set"),
+        ("READY_SECONDS", "ready_after", f"not Ready: {WORKER}. Look at: kubectl describe node {WORKER}"),
+    ],
+)
+def test_it_does_not_wait_for_ever(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    constant: str,
+    key: str,
+    message: str,
+) -> None:
+    machine.start_nodes()
+    machine.state["nodes"][WORKER][key] = 1000
+    for name, value in machine.environment().items():
+        monkeypatch.setenv(name, value)
+    Path(machine.environment()["STANDIN"]).write_text(json.dumps(machine.state))
+    monkeypatch.setattr(kind, constant, 1)
+    config = f"--config={machine.checkout / 'kind-config.yaml'}"
+    monkeypatch.setattr(sys, "argv", ["kind", "install", f"--checkout={machine.checkout}", "--name=c", config])
+    assert kind.main() == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_cluster_without_pod_range(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["pod_subnet"] = []
+    assert "the cluster has no podSubnet" in machine.fail("--kind")
+    assert not any(installed(node) for node in machine.nodes.values())
+
+
+def test_a_node_with_an_older_glibc_is_refused_before_anything_is_copied(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["nodes"][WORKER]["glibc"] = "2.17"
+    said = machine.fail("--kind")
+    assert f"node {WORKER} has glibc 2.17" in said
+    assert "--image" in said
+    assert not any(installed(node) for node in machine.nodes.values())
+
+
+def test_a_copy_that_fails_halfway_leaves_the_node_as_it_was(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["nodes"][WORKER]["copy_fails"] = True
+    assert "tar" in machine.fail("--kind")
+    node = machine.nodes[WORKER]
+    assert not installed(node)
+    assert not (node.root / "etc/cni/net.d/10-bridge.conflist").exists()
+    machine.succeed("--kind")
+    assert installed(node)
+
+
+def test_another_configuration_that_comes_first_is_told(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.nodes[WORKER].write("/etc/cni/net.d/05-other.conf", "{}")
+    said = machine.succeed("--kind")
+    assert f"{WORKER}: WARNING: the runtime will pick /etc/cni/net.d/05-other.conf" in said
+
+
+@pytest.mark.parametrize("tool", ["docker", "kind", "kubectl"])
+def test_a_tool_that_is_missing(machine: Machine, tmp_path: Path, tool: str) -> None:
+    (machine.path / tool).unlink()
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in ("bash", "dirname", "cat", "sh"):
+        (commands / name).symlink_to(f"/bin/{name}" if name != "dirname" else "/usr/bin/dirname")
+    done = machine.run("--kind", PATH=f"{machine.path}:{commands}")
+    assert done.returncode == 1
+    assert f"missing: {tool}" in done.stderr
+    assert machine.calls() == []
+
+
+def test_a_docker_that_does_not_answer(machine: Machine) -> None:
+    machine.state["daemon"] = False
+    said = machine.fail("--kind")
+    assert "Is the docker daemon running?" in said
+    assert "docker does not answer" in said
+    assert machine.calls("kind") == []
+
+
+def test_a_configuration_that_is_not_there(machine: Machine) -> None:
+    assert "--config /none: there is no such file" in machine.fail("--kind", "--config", "/none")
+
+
+def test_uninstall_deletes_a_cluster_that_was_made_here(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.succeed("--kind")
+    machine.succeed("--uninstall", "--kind")
+    assert machine.state["clusters"] == []
+
+
+def test_uninstall_leaves_other_clusters_as_they_were(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["clusters"] = ["mine"]
+    machine.succeed("--kind", "mine")
+    said = machine.succeed("--uninstall", "--kind", "mine")
+    assert machine.state["clusters"] == ["mine"]
+    for name, node in machine.nodes.items():
+        assert pod_routes(node) == {}
+        assert list((node.root / "opt/cni/bin").iterdir()) == []
+        assert list((node.root / "etc/cni/net.d").iterdir()) == []
+        assert not (node.root / "opt/cni-bridge-py").exists()
+        assert f"{name}: the plugin, its configuration and its routes are gone" in said
+
+
+def test_uninstall_of_no_cluster(machine: Machine) -> None:
+    assert "there is no kind cluster cni-bridge-py" in machine.fail("--uninstall", "--kind")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["images", "registry", ""])
+def test_it_builds_in_a_container_where_it_can(machine: Machine, where: str) -> None:
+    """Else with this machine's Python. What the container would make is made already."""
+    machine.start_nodes()
+    for name in ("cni-bridge-py.spec", "bundle", "README.md", "LICENSE"):
+        (machine.checkout / name).symlink_to(Path(__file__).parents[2] / name)
+    (machine.checkout / ".build/venv").unlink()
+    if where:
+        machine.state[where] = [IMAGE]
+    done = machine.run("--kind")
+    assert done.returncode == 0, done
+    building = f"Building cni-bridge-py in a container of {IMAGE}"
+    assert (building in done.stdout) == bool(where)
+    assert (f"No container of {IMAGE}: building with the Python of this machine" in done.stdout) == (not where)
+    assert len(machine.calls("docker run")) == bool(where)
+    assert all(installed(node) for node in machine.nodes.values())
