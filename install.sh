@@ -329,6 +329,14 @@ uninstall() {
 
 kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
 
+# What is done on nodes is in Python, and takes libraries.
+need_venv() {
+    if [ ! -x "$venv/bin/python" ]; then
+        check_build_tools
+        make_venv
+    fi
+}
+
 check_kind_tools() {
     local tool missing=()
     for tool in docker kind kubectl; do
@@ -358,23 +366,20 @@ install_kind() {
     check_kind_tools
     [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
     if [ "$build" = yes ]; then
-        check_build_tools
-        make_venv
+        need_venv
         if ! build_bundle_in_container; then
             say "No container of $build_image: building with the Python of this machine"
             run_pyinstaller
         fi
     fi
     [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"
+    need_venv
     kind_tool install --config "$kind_config" ${image:+--image "$image"}
 }
 
 uninstall_kind() {
     check_kind_tools
-    if [ ! -x "$venv/bin/python" ]; then
-        check_build_tools
-        make_venv
-    fi
+    need_venv
     kind_tool uninstall
 }
 

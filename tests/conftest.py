@@ -19,6 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="frozen",
         help="the plugin under test: `frozen` (the bundle, the default), `source`, or the path of an executable",
     )
+    parser.addoption("--kind-cluster", metavar="NAME", help="the kind cluster to test (default: one that is made)")
+    parser.addoption(
+        "--test-image", metavar="IMAGE", default="busybox", help="what pods run in it (default: %(default)s)"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -70,11 +70,11 @@ class Cluster:
         """Take the cluster away."""
         run("kind", "delete", "cluster", "--name", self.name)
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, data: bytes | None = None) -> str:
         """Run kubectl on this cluster, whatever the user's own configuration points at."""
         if not Path(self._kubeconfig.name).stat().st_size:
             Path(self._kubeconfig.name).write_text(run("kind", "get", "kubeconfig", "--name", self.name))
-        return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments)
+        return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments, data=data)
 
     def node_objects(self) -> list[dict[str, Any]]:
         """The nodes as Kubernetes has them."""

@@ -1,0 +1,1 @@
+"""A real kind cluster whose pods this plugin wires."""

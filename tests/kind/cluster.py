@@ -1,0 +1,180 @@
+"""A kind cluster as the tests use it: pods and Services by manifest, and what a node has, by docker exec."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from cni_bridge_py.cli.cluster import ClusterNode
+from cni_bridge_py.cli.kind import Cluster, KindError, cluster_node, on_node
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+PORT = 8080
+LEASES = "/var/lib/cni/networks/kind"
+CGI = "printf '%s\\n' '#!/bin/sh' 'echo Content-Type: text/plain' echo 'echo $REMOTE_ADDR'"
+
+RUNS = {
+    "serve": f"mkdir -p /www/cgi-bin && hostname > /www/index.html && {CGI} > /www/cgi-bin/peer"
+    f" && chmod +x /www/cgi-bin/peer && exec httpd -f -p {PORT} -h /www",
+    "wait": "exec sleep 100000",
+    "fetch": "wget -q -T 5 -O - http://{target}/{path}",
+    "resolve": "nslookup {name}",
+    "ping": "ping -c 1 -W 5 {target}",
+}
+"""What pods run. Any image will do that has busybox's commands; a server says its name, and who asks."""
+
+
+class KindCluster:
+    """The cluster under test, and a namespace in it that goes with the tests."""
+
+    def __init__(self, name: str, image: str) -> None:
+        self.cluster = Cluster(name)
+        self.image = image
+        self.namespace = f"cni-bridge-py-{secrets.token_hex(3)}"
+        self.kubectl("create", "namespace", self.namespace)
+        # Pods need the namespace's default service account, which is made a moment later.
+        self.eventually(lambda: self.kubectl("get", "serviceaccount", "default", "--output=name"))
+
+    def close(self) -> None:
+        self.kubectl("delete", "namespace", self.namespace, "--wait=true", "--timeout=180s")
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments)
+
+    def get(self, *arguments: str) -> Json:
+        parsed: Json = json.loads(self.kubectl("get", *arguments, "--output=json"))
+        return parsed
+
+    def nodes(self) -> list[ClusterNode]:
+        return [cluster_node(each) for each in self.cluster.node_objects()]
+
+    def workers(self) -> list[ClusterNode]:
+        """The nodes that pods may go to of their own; a cluster of one node has that one."""
+        label = "node-role.kubernetes.io/control-plane"
+        objects = self.cluster.node_objects()
+        workers = [each for each in objects if label not in each["metadata"]["labels"]] or objects
+        return [cluster_node(each) for each in workers]
+
+    def start(self, name: str, node: str, run: str = "wait", **spec: Any) -> None:
+        """Have a pod on a node; `spec` goes over its specification. Does not wait."""
+        container = {
+            "name": "main",
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", RUNS[run]],
+            **spec.pop("container", {}),
+        }
+        tolerations = [{"operator": "Exists"}]
+        pod_spec: Json = {"nodeName": node, "containers": [container], "tolerations": tolerations}
+        pod_spec |= {"terminationGracePeriodSeconds": 1, **spec}
+        metadata = {"name": name, "labels": {"app": name}}
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec})
+
+    def apply(self, manifest: Json) -> None:
+        self.cluster.kubectl(
+            "create", f"--namespace={self.namespace}", "--filename=-", data=json.dumps(manifest).encode()
+        )
+
+    def wait_ready(self, *names: str) -> None:
+        pods = [f"pod/{name}" for name in names]
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=180s", *pods)
+
+    def pod(self, name: str, node: str, run: str = "wait", **spec: Any) -> str:
+        """Have a pod on a node and wait for it; its address."""
+        self.start(name, node, run, **spec)
+        self.wait_ready(name)
+        return self.addresses(name)[0]
+
+    def addresses(self, name: str) -> list[str]:
+        return [each["ip"] for each in self.get("pod", name)["status"]["podIPs"]]
+
+    def delete(self, *names: str, force: bool = False) -> None:
+        more = ["--force", "--grace-period=0"] if force else []
+        self.kubectl("delete", "pod", *names, "--wait=true", "--timeout=180s", *more)
+
+    def service(self, name: str, app: str, kind: str = "ClusterIP") -> Json:
+        """A Service with one backend; its specification as Kubernetes has it."""
+        spec: Json = {"type": kind, "selector": {"app": app}, "ports": [{"port": 80, "targetPort": PORT}]}
+        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+        found: Json = self.get("service", name)["spec"]
+        return found
+
+    def run(self, pod: str, what: str, **words: str) -> str:
+        """Run something of the table in a pod; what it prints."""
+        command = RUNS[what].format(**words)
+        return self.kubectl("exec", pod, "--", "sh", "-c", command).strip()
+
+    def fetch(self, pod: str, target: str, path: str = "") -> str:
+        """Fetch a page, which a server, or a rule of kube-proxy's, may take a moment to give."""
+        return self.eventually(lambda: self.run(pod, "fetch", target=target, path=path))
+
+    def resolve(self, pod: str, name: str) -> str:
+        """What a pod is told of a name."""
+        return self.eventually(lambda: self.run(pod, "resolve", name=name))
+
+    def peer(self, pod: str, target: str) -> str:
+        """By which address a server knows a pod."""
+        seen = self.fetch(pod, target, "cgi-bin/peer").strip("[]")
+        return seen.removeprefix("::ffff:")
+
+    def eventually(self, attempt: Callable[[], T], seconds: float = 60) -> T:
+        """Try until it works."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return attempt()
+            except (KindError, AssertionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    @staticmethod
+    def leases(node: str) -> set[str]:
+        """The addresses that are given out on a node, by the store's files."""
+        names = on_node(node, "sh", "-c", f"ls {LEASES} 2>/dev/null || true").split()
+        return {name for name in names if _is_address(name)}
+
+    @staticmethod
+    def veths(node: str) -> set[str]:
+        """The ports of a node's bridge."""
+        return set(re.findall(r"^\d+: (veth\w+)", on_node(node, "ip", "-o", "link", "show", "master", "cni0"), re.M))
+
+    def pods_on(self, node: str) -> set[str]:
+        """The addresses of all running pods on a node that are not the node's own."""
+        selector = f"--field-selector=spec.nodeName={node},status.phase=Running"
+        pods = json.loads(self.cluster.kubectl("get", "pods", "--all-namespaces", selector, "--output=json"))
+        running = [pod for pod in pods["items"] if not pod["spec"].get("hostNetwork")]
+        return {each["ip"] for pod in running for each in pod["status"].get("podIPs", [])}
+
+    def diagnosis(self) -> str:
+        """What a person would look at."""
+        parts = [self._say(lambda: self.kubectl("describe", "pods"))]
+        parts.append(self._say(lambda: self.kubectl("get", "events", "--sort-by=.lastTimestamp")))
+        return "\n".join([*parts, *(self._diagnosis_of(node.name) for node in self.nodes())])
+
+    def _diagnosis_of(self, node: str) -> str:
+        look = f"ip address; ip route; bridge link; head -v {LEASES}/* 2>/dev/null"
+        errors = "journalctl --no-pager --unit=containerd | grep -i cni | tail -n 30"
+        return f"== {node}\n" + self._say(lambda: on_node(node, "sh", "-c", f"{look}; {errors}"))
+
+    @staticmethod
+    def _say(ask: Callable[[], str]) -> str:
+        try:
+            return ask()
+        except KindError as error:
+            return str(error)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
