@@ -238,14 +238,14 @@ class EnsureGatewayAddresses(Step):
 
     def apply(self, kernel: Kernel) -> None:
         link = existing(kernel.host, self.bridge, "host")
-        if any(each.version == 6 for each in self.addresses):
-            _prefer(self._accept_dad, "0")
         for version in (4, 6):
             wanted = [each for each in self.addresses if each.version == version]
             present = kernel.host.addresses(link.index, version) if wanted else {}
             for other in present:
                 if clash := self._clash(other, wanted):
                     self._settle(kernel.host, link, other, clash)
+            if wanted and version == 6:
+                _prefer(self._accept_dad, "0")
             for address in wanted:
                 if address not in present:
                     self._add(kernel.host, link, address)

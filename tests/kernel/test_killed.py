@@ -184,7 +184,7 @@ def test_killed_at_random(node: Node, plugin: Plugin) -> None:
             reply = killed_after(plugin, chance.uniform(0.01, 0.08)).call(node, verb, conf, pod)
             assert reply.status in (-SIGKILL, 128 + SIGKILL, 0, 1), reply
             if reply.status == 1:
-                assert "has interface eth0 already" in reply.error["msg"]
+                assert "has eth0 already" in reply.error["msg"]
     for pod in pods:
         plugin.delete(node, conf, pod)
     assert_nothing_left(node)
