@@ -331,7 +331,7 @@ kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind 
 
 # What is done on nodes is in Python, and takes libraries.
 need_venv() {
-    if [ ! -x "$venv/bin/python" ]; then
+    if ! "$venv/bin/python" -c 'import netaddr, rich, PyInstaller' 2>/dev/null; then
         check_build_tools
         make_venv
     fi
@@ -346,18 +346,21 @@ check_kind_tools() {
     docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
 }
 
-# In a container this very script builds, on a copy of the checkout; the bundle comes out through a pipe.
+# In a container this very script builds. The checkout goes in and the bundle comes out through a pipe: a daemon
+# elsewhere has no directory of ours to mount.
 build_bundle_in_container() {
     local built=$checkout/.build/dist.new
     docker image inspect "$build_image" >/dev/null 2>&1 || docker pull --quiet "$build_image" >/dev/null || return 1
     say "Building $PLUGIN in a container of $build_image"
     rm -rf "$built"
     mkdir -p "$built"
-    docker run --rm --volume "$checkout:/checkout:ro" "$build_image" sh -euc '
-        mkdir /build
-        tar -C /checkout --exclude=.build --exclude=.venv --exclude=.git -c . | tar -C /build -x
-        /build/install.sh --bin-dir /tmp/bin --conf-dir /tmp/conf >&2
-        tar -C /build/.build/dist -c .' | tar -C "$built" -x --no-same-owner || return 1
+    tar -C "$checkout" --exclude='./.*' -c -f - . |
+        docker run --rm --interactive "$build_image" sh -euc '
+            cd "$(mktemp -d)"
+            tar -x -f - --no-same-owner
+            ./install.sh --bin-dir installed/bin --conf-dir installed/net.d >&2
+            tar -C .build/dist -c -f - .' |
+        tar -C "$built" -x -f - --no-same-owner || return 1
     rm -rf "$checkout/.build/dist"
     mv "$built" "$checkout/.build/dist"
 }
@@ -366,9 +369,10 @@ install_kind() {
     check_kind_tools
     [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
     if [ "$build" = yes ]; then
+        check_writable "$checkout/.build"
         need_venv
         if ! build_bundle_in_container; then
-            say "No container of $build_image: building with the Python of this machine"
+            say "Not built in a container of $build_image: building with the Python of this machine"
             run_pyinstaller
         fi
     fi

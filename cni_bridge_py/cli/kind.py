@@ -15,21 +15,22 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cni_bridge_py.cli.cluster import ClusterNode, conflist, routes
 
 STAGE = "/opt/cni-bridge-py"
 """Where a node keeps what it is installed from. Not /tmp, which is lost with a restart."""
 
-MADE_CLUSTER = f"{STAGE}/made-the-cluster"
-"""A file on the nodes of a cluster that was made here, and is taken away by --uninstall."""
+MADE_HERE = "cni-bridge-py/made-here"
+"""A label on the namespace kube-system of a cluster that was made here, and is taken away by --uninstall."""
 
 UPLINK_MTU = "/sys/class/net/eth0/mtu"
 """Of a kind node's link to the others."""
@@ -60,11 +61,16 @@ class Cluster:
         return self.name in run("kind", "get", "clusters").split()
 
     def create(self, config: Path, image: str | None) -> None:
-        """Make the cluster. kind shows its own progress."""
+        """Make the cluster, and mark it as made here. kind shows its own progress."""
         command = ["kind", "create", "cluster", "--name", self.name, "--config", str(config)]
         command += ["--image", image] if image else []
         if subprocess.run(command).returncode != 0:
             raise KindError(f"{' '.join(command)} failed; what it said is above")
+        self.kubectl("label", "namespace", "kube-system", f"{MADE_HERE}=true")
+
+    def was_made_here(self) -> bool:
+        """Whether `create` made the cluster, in this run or an earlier one."""
+        return bool(self.kubectl("get", "namespaces", f"--selector={MADE_HERE}", "--output=name").strip())
 
     def delete(self) -> None:
         """Take the cluster away."""
@@ -82,20 +88,18 @@ class Cluster:
         return items
 
     def nodes(self) -> list[ClusterNode]:
-        """The nodes, once each has its part of the pod range."""
-        waited_for: list[str] = []
+        """The nodes, once Kubernetes knows the pod range and the present addresses of each."""
+        return wait("Waiting for Kubernetes to know each node's podCIDR and address", CIDRS_SECONDS, self._known_nodes)
 
-        def all_have_cidrs() -> list[ClusterNode] | None:
-            nodes = [cluster_node(each) for each in self.node_objects()]
-            waited_for[:] = [node.name for node in nodes if not node.pod_cidrs]
-            return nodes if nodes and not waited_for else None
-
-        nodes = wait(
-            "Waiting for Kubernetes to give each node its podCIDR",
-            CIDRS_SECONDS,
-            all_have_cidrs,
-            lambda: f"no podCIDR for {', '.join(waited_for)}: is podSubnet set in the cluster's configuration?",
-        )
+    def _known_nodes(self) -> list[ClusterNode]:
+        nodes = [cluster_node(each) for each in self.node_objects()]
+        without = [node.name for node in nodes if not node.pod_cidrs]
+        if without:
+            raise KindError(f"no podCIDR for {', '.join(without)}: is podSubnet set in the cluster's configuration?")
+        for node in nodes:
+            # docker may give a node that was restarted another address; the kubelet tells it a little later.
+            if not set(node.addresses) <= set(on_node(node.name, "hostname", "-I").split()):
+                raise KindError(f"{node.name} has other addresses now than {', '.join(node.addresses)}")
         return [replace(node, mtu=int(on_node(node.name, "cat", UPLINK_MTU))) for node in nodes]
 
     def pod_cidrs(self) -> list[str]:
@@ -111,19 +115,12 @@ class Cluster:
 
     def wait_ready(self) -> None:
         """Wait until every node is Ready."""
-        waited_for: list[str] = []
+        wait("Waiting for every node to be Ready", READY_SECONDS, self._refuse_unready)
 
-        def all_ready() -> bool:
-            nodes = self.node_objects()
-            waited_for[:] = [each["metadata"]["name"] for each in nodes if not is_ready(each)]
-            return not waited_for
-
-        wait(
-            "Waiting for every node to be Ready",
-            READY_SECONDS,
-            all_ready,
-            lambda: f"not Ready: {', '.join(waited_for)}. Look at: kubectl describe node {waited_for[0]}",
-        )
+    def _refuse_unready(self) -> None:
+        names = [each["metadata"]["name"] for each in self.node_objects() if not is_ready(each)]
+        if names:
+            raise KindError(f"not Ready: {', '.join(names)}. Look at: kubectl describe node {names[0]}")
 
 
 def cluster_node(node: dict[str, Any]) -> ClusterNode:
@@ -140,15 +137,19 @@ def is_ready(node: dict[str, Any]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def wait(what: str, seconds: float, attempt: Callable[[], T | None], complaint: Callable[[], str]) -> T:
-    """Try until `attempt` gives something; raise KindError with the `complaint` when it does not in time."""
+def wait(what: str, seconds: float, attempt: Callable[[], T]) -> T:
+    """Try until `attempt` raises no KindError, showing its complaint meanwhile; raise it when time is up."""
     deadline = time.monotonic() + seconds
-    with show.status(what):
-        while not (outcome := attempt()):
-            if time.monotonic() > deadline:
-                raise KindError(f"{what}: {complaint()}")
+    show.print(what)
+    with show.status("") as status:
+        while True:
+            try:
+                return attempt()
+            except KindError as complaint:
+                if time.monotonic() > deadline:
+                    raise KindError(f"{what}: {complaint}") from None
+                status.update(Text(str(complaint)))
             time.sleep(1)
-    return outcome
 
 
 def run(*command: str, data: bytes | None = None) -> str:
@@ -184,26 +185,23 @@ def refuse_old_glibc(node: str, needed: tuple[int, int]) -> None:
         )
 
 
-def stage(checkout: Path, bundle: Path, configuration: dict[str, Any], made_cluster: bool) -> bytes:
+def stage(checkout: Path, bundle: Path, configuration: dict[str, Any]) -> bytes:
     """What a node is installed from, as a tar file: install.sh, and what it expects beside it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(checkout / "install.sh", "install.sh")
         tar.add(bundle, ".build/dist/cni-bridge-py")
-        files = {"conf/10-bridge.conflist": json.dumps(configuration, indent=2) + "\n"}
-        if made_cluster:
-            files[Path(MADE_CLUSTER).name] = ""
-        for name, text in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(text.encode())
-            tar.addfile(entry, io.BytesIO(text.encode()))
+        content = json.dumps(configuration, indent=2).encode() + b"\n"
+        entry = tarfile.TarInfo("conf/10-bridge.conflist")
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
 def install_on(node: str, files: bytes) -> bool:
     """Install the plugin on a node; return whether the node has bridge netfilter."""
     on_node(node, "sh", "-c", f"rm -rf {STAGE}.new && mkdir -p {STAGE}.new")
-    on_node(node, "tar", "-x", "--no-same-owner", "-C", f"{STAGE}.new", data=files)
+    on_node(node, "tar", "-x", "-f", "-", "--no-same-owner", "-C", f"{STAGE}.new", data=files)
     on_node(node, "sh", "-c", f"rm -rf {STAGE} && mv {STAGE}.new {STAGE}")
     said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist")
     for warning in (line for line in said.splitlines() if line.startswith("WARNING")):
@@ -214,11 +212,9 @@ def install_on(node: str, files: bytes) -> bool:
 
 def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image: str | None) -> None:
     """Have a cluster whose every pod is wired by this plugin."""
-    made = not cluster.exists()
-    if made:
+    if not cluster.exists():
         cluster.create(config, image)
     nodes = cluster.nodes()
-    made = made or made_here(nodes)
     needed = glibc_needed(bundle)
     for node in nodes:
         refuse_old_glibc(node.name, needed)
@@ -226,7 +222,7 @@ def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image:
     table = Table("node", "pods", "address", "Services from the same node")
     for node in nodes:
         with show.status(f"Installing on {node.name}"):
-            netfilter = install_on(node.name, stage(checkout, bundle, conflist(node, cluster_cidrs), made))
+            netfilter = install_on(node.name, stage(checkout, bundle, conflist(node, cluster_cidrs)))
             for route in routes(node, nodes):
                 on_node(node.name, *route.command)
         works = "yes" if netfilter else "[yellow]no: the kernel has no br_netfilter"
@@ -236,20 +232,15 @@ def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image:
     show.print(f"Every node is Ready. Try: kubectl --context kind-{cluster.name} get pods --all-namespaces -o wide")
 
 
-def made_here(nodes: Sequence[ClusterNode]) -> bool:
-    """Whether the cluster was made by an earlier run."""
-    return "yes" in on_node(nodes[0].name, "sh", "-c", f"test -e {MADE_CLUSTER} && echo yes || true")
-
-
 def uninstall(cluster: Cluster) -> None:
     """Undo it: take away the cluster if it was made here, else the plugin and the routes from its nodes."""
     if not cluster.exists():
         raise KindError(f"there is no kind cluster {cluster.name}")
-    nodes = [cluster_node(each) for each in cluster.node_objects()]
-    if made_here(nodes):
+    if cluster.was_made_here():
         cluster.delete()
         show.print(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
         return
+    nodes = [cluster_node(each) for each in cluster.node_objects()]
     for node in nodes:
         for route in routes(node, nodes):
             version, dst = f"-{route.version}", route.dst

@@ -25,7 +25,8 @@ RUNS = {
     f" && chmod +x /www/cgi-bin/peer && exec httpd -f -p {PORT} -h /www",
     "wait": "exec sleep 100000",
     "fetch": "wget -q -T 5 -O - http://{target}/{path}",
-    "resolve": "nslookup {name}",
+    # Its status is of no use: it may fail for want of an IPv6 address, or succeed without any.
+    "resolve": "nslookup {name} || true",
     "ping": "ping -c 1 -W 5 {target}",
 }
 """What pods run. Any image will do that has busybox's commands; a server says its name, and who asks."""
@@ -62,8 +63,8 @@ class KindCluster:
         workers = [each for each in objects if label not in each["metadata"]["labels"]] or objects
         return [cluster_node(each) for each in workers]
 
-    def start(self, name: str, node: str, run: str = "wait", **spec: Any) -> None:
-        """Have a pod on a node; `spec` goes over its specification. Does not wait."""
+    def manifest(self, name: str, node: str, run: str = "wait", **spec: Any) -> Json:
+        """A pod on a node; `spec` goes over its specification."""
         container = {
             "name": "main",
             "image": self.image,
@@ -75,12 +76,12 @@ class KindCluster:
         pod_spec: Json = {"nodeName": node, "containers": [container], "tolerations": tolerations}
         pod_spec |= {"terminationGracePeriodSeconds": 1, **spec}
         metadata = {"name": name, "labels": {"app": name}}
-        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec})
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec}
 
-    def apply(self, manifest: Json) -> None:
-        self.cluster.kubectl(
-            "create", f"--namespace={self.namespace}", "--filename=-", data=json.dumps(manifest).encode()
-        )
+    def create(self, *manifests: Json) -> None:
+        """Make what the manifests say, all at once. Does not wait."""
+        data = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}).encode()
+        self.cluster.kubectl("create", f"--namespace={self.namespace}", "--filename=-", data=data)
 
     def wait_ready(self, *names: str) -> None:
         pods = [f"pod/{name}" for name in names]
@@ -88,7 +89,7 @@ class KindCluster:
 
     def pod(self, name: str, node: str, run: str = "wait", **spec: Any) -> str:
         """Have a pod on a node and wait for it; its address."""
-        self.start(name, node, run, **spec)
+        self.create(self.manifest(name, node, run, **spec))
         self.wait_ready(name)
         return self.addresses(name)[0]
 
@@ -102,7 +103,7 @@ class KindCluster:
     def service(self, name: str, app: str, kind: str = "ClusterIP") -> Json:
         """A Service with one backend; its specification as Kubernetes has it."""
         spec: Json = {"type": kind, "selector": {"app": app}, "ports": [{"port": 80, "targetPort": PORT}]}
-        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+        self.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
         found: Json = self.get("service", name)["spec"]
         return found
 
@@ -115,9 +116,9 @@ class KindCluster:
         """Fetch a page, which a server, or a rule of kube-proxy's, may take a moment to give."""
         return self.eventually(lambda: self.run(pod, "fetch", target=target, path=path))
 
-    def resolve(self, pod: str, name: str) -> str:
-        """What a pod is told of a name."""
-        return self.eventually(lambda: self.run(pod, "resolve", name=name))
+    def resolve(self, pod: str, name: str) -> set[str]:
+        """The addresses that a pod is told of a name."""
+        return answers(self.run(pod, "resolve", name=name))
 
     def peer(self, pod: str, target: str) -> str:
         """By which address a server knows a pod."""
@@ -143,25 +144,34 @@ class KindCluster:
 
     @staticmethod
     def veths(node: str) -> set[str]:
-        """The ports of a node's bridge."""
-        return set(re.findall(r"^\d+: (veth\w+)", on_node(node, "ip", "-o", "link", "show", "master", "cni0"), re.M))
+        """The ports of a node's bridge, which comes with its first pod."""
+        ports = on_node(node, "sh", "-c", "test ! -e /sys/class/net/cni0 || ls /sys/class/net/cni0/brif")
+        return set(ports.split())
 
-    def pods_on(self, node: str) -> set[str]:
-        """The addresses of all running pods on a node that are not the node's own."""
-        selector = f"--field-selector=spec.nodeName={node},status.phase=Running"
+    def pods_on(self, node: str) -> list[set[str]]:
+        """The addresses of each pod on a node that is not over and has some of its own."""
+        selector = f"--field-selector=spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
         pods = json.loads(self.cluster.kubectl("get", "pods", "--all-namespaces", selector, "--output=json"))
-        running = [pod for pod in pods["items"] if not pod["spec"].get("hostNetwork")]
-        return {each["ip"] for pod in running for each in pod["status"].get("podIPs", [])}
+        own = [pod["status"].get("podIPs", []) for pod in pods["items"] if not pod["spec"].get("hostNetwork")]
+        return [{each["ip"] for each in addresses} for addresses in own if addresses]
+
+    def restarts(self, name: str) -> int:
+        """How often a pod's container was started again."""
+        (status,) = self.get("pod", name)["status"]["containerStatuses"]
+        return int(status["restartCount"])
 
     def diagnosis(self) -> str:
         """What a person would look at."""
-        parts = [self._say(lambda: self.kubectl("describe", "pods"))]
-        parts.append(self._say(lambda: self.kubectl("get", "events", "--sort-by=.lastTimestamp")))
-        return "\n".join([*parts, *(self._diagnosis_of(node.name) for node in self.nodes())])
+        parts = [
+            self._say(lambda: self.cluster.kubectl("get", "nodes,pods", "--all-namespaces", "--output=wide")),
+            self._say(lambda: self.kubectl("describe", "pods")),
+            self._say(lambda: "\n".join(self._diagnosis_of(node.name) for node in self.nodes())),
+        ]
+        return "\n".join(parts)
 
     def _diagnosis_of(self, node: str) -> str:
         look = f"ip address; ip route; bridge link; head -v {LEASES}/* 2>/dev/null"
-        errors = "journalctl --no-pager --unit=containerd | grep -i cni | tail -n 30"
+        errors = "journalctl --no-pager --unit=containerd | grep -iE 'cni|sandbox' | tail -n 30"
         return f"== {node}\n" + self._say(lambda: on_node(node, "sh", "-c", f"{look}; {errors}"))
 
     @staticmethod
@@ -170,6 +180,12 @@ class KindCluster:
             return ask()
         except KindError as error:
             return str(error)
+
+
+def answers(said: str) -> set[str]:
+    """The addresses in what nslookup printed, without the name server's own."""
+    _, _, rest = said.partition("Name:")
+    return set(re.findall(r"^Address(?: \d+)?:\s*([0-9a-fA-F.:]+)", rest, re.MULTILINE))
 
 
 def _is_address(name: str) -> bool:

@@ -40,8 +40,7 @@ class Machine:
         self.path.mkdir()
         for tool in ("docker", "kind", "kubectl"):
             self.put_tool(tool)
-        self.state: Json = {"clusters": [], "nodes": {}, "images": [], "registry": [], "pod_subnet": V4}
-        self.state["built"] = str(build_bundle().parent)
+        self.state: Json = {"clusters": [], "nodes": {}, "images": [], "registry": [], "broken": [], "pod_subnet": V4}
 
     def put_tool(self, name: str) -> None:
         script = self.path / name

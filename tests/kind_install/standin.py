@@ -61,8 +61,10 @@ def docker(state: State, arguments: list[str]) -> None:
             if image not in state["registry"]:
                 fail(f"Error response from daemon: failed to resolve reference {image}: not found")
             print(f"docker.io/library/{image}")
-        case ["run", "--rm", "--volume", _, _, "sh", "-euc", _]:
-            subprocess.run(["tar", "-C", state["built"], "-c", "."], check=True)
+        case ["run", "--rm", "--interactive", image, "sh", "-euc", script]:
+            if image in state["broken"]:
+                fail("docker: Error response from daemon: No space left on device")
+            sys.exit(subprocess.run(["sh", "-euc", script]).returncode)
         case ["exec", "--interactive", node, *command]:
             execute(state, node, command, sys.stdin.buffer.read())
         case ["exec", node, *command]:
@@ -111,6 +113,9 @@ def kind(state: State, arguments: list[str]) -> None:
 
 
 def kubectl(state: State, arguments: list[str]) -> None:
+    if not countdown(state, "api_after"):
+        save(state)
+        fail("The connection to the server 127.0.0.1:43219 was refused - did you specify the right host or port?")
     match arguments:
         case [kubeconfig, "get", "nodes", "--output=json"] if kubeconfig.startswith("--kubeconfig="):
             if "current-context: kind-" not in Path(kubeconfig.partition("=")[2]).read_text():
@@ -118,6 +123,15 @@ def kubectl(state: State, arguments: list[str]) -> None:
             items = [node_object(name, node) for name, node in state["nodes"].items()]
             save(state)
             print(json.dumps({"apiVersion": "v1", "items": items, "kind": "List"}, indent=4))
+        case [_, "label", "namespace", "kube-system", "cni-bridge-py/made-here=true"]:
+            state["labelled"] = True
+            save(state)
+            print("namespace/kube-system labeled")
+        case [_, "get", "namespaces", "--selector=cni-bridge-py/made-here", "--output=name"]:
+            if state.get("labelled"):
+                print("namespace/kube-system")
+            else:
+                print("No resources found", file=sys.stderr)
         case [_, "--namespace=kube-system", "get", "configmap", "kubeadm-config", output]:
             assert output == "--output=jsonpath={.data.ClusterConfiguration}"
             subnet = ",".join(state["pod_subnet"])
@@ -140,7 +154,8 @@ def node_object(name: str, node: State) -> State:
         {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory"},
         {"type": "Ready", "status": str(ready), "reason": "KubeletReady", "message": message},
     ]
-    addresses = [{"address": each, "type": "InternalIP"} for each in node["addresses"]]
+    known = node["addresses"] if countdown(node, "address_after") else node["former_addresses"]
+    addresses = [{"address": each, "type": "InternalIP"} for each in known]
     status = {"addresses": [*addresses, {"address": name, "type": "Hostname"}], "conditions": conditions}
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
 

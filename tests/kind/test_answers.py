@@ -1,0 +1,56 @@
+"""What the tests of a real cluster read, as it was recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kind.cluster import answers
+
+OLD_BUSYBOX = """\
+Server:    10.96.0.10
+Address 1: 10.96.0.10 kube-dns.kube-system.svc.cluster.local
+
+Name:      kubernetes.default
+Address 1: 10.96.0.1 kubernetes.default.svc.cluster.local
+"""
+BUSYBOX = """\
+Server:\t\t10.96.0.10
+Address:\t10.96.0.10:53
+
+Name:\tkubernetes.default.svc.cluster.local
+Address: 10.96.0.1
+
+*** Can't find kubernetes.default.svc.cluster.local: No answer
+
+"""
+DUAL_STACK = """\
+Server:\t\t10.96.0.10
+Address:\t10.96.0.10:53
+
+Name:\tweb.default.svc.cluster.local
+Address: 10.96.7.7
+
+Name:\tweb.default.svc.cluster.local
+Address: fd00:10:96::7
+"""
+NONE = """\
+Server:\t\t10.96.0.10
+Address:\t10.96.0.10:53
+
+** server can't find nothing.default.svc.cluster.local: NXDOMAIN
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "addresses"),
+    [
+        (OLD_BUSYBOX, {"10.96.0.1"}),
+        (BUSYBOX, {"10.96.0.1"}),
+        (DUAL_STACK, {"10.96.7.7", "fd00:10:96::7"}),
+        (NONE, set()),
+    ],
+    ids=["before 1.29", "one IP version", "both", "none"],
+)
+def test_answers_are_told_from_the_servers_own_address(said: str, addresses: set[str]) -> None:
+    assert answers(said) == addresses
