@@ -401,7 +401,9 @@ class Plugin:
         """The Python package of this checkout behind an executable of its name in `bin_dir`."""
         checkout = Path(__file__).resolve().parent.parent
         executable = bin_dir / package.replace("_", "-")
-        executable.write_text(f'#!/bin/sh\nPYTHONPATH={checkout} exec {sys.executable} -m {package} "$@"\n')
+        # Like the bundle, it goes by the name that it is run under.
+        main = f"import sys; sys.argv[0] = '$0'; from {package}.__main__ import main; sys.exit(main())"
+        executable.write_text(f'#!/bin/sh\nPYTHONPATH={checkout} exec {sys.executable} -c "{main}" "$@"\n')
         executable.chmod(0o755)
         return cls(executable)
 

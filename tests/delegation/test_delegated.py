@@ -137,6 +137,13 @@ def test_every_verb_is_passed_on_as_it_came(node: Node, fake: Fake) -> None:
     assert "COLOUR=blue" in (fake.seen("ADD") or "")
 
 
+@pytest.mark.parametrize(("code", "ours"), [(50, 50), (51, 51), (11, 50)])
+def test_it_may_say_no_to_status(node: Node, fake: Fake, code: int, ours: int) -> None:
+    fake.answer("STATUS", {"code": code, "msg": "the server is away"}, status=1)
+    error = fake.plugin.status(node, conf({"type": "fake-ipam"}, cniVersion="1.1.0")).error
+    assert (error["code"], error["msg"]) == (ours, "plugin fake-ipam: the server is away")
+
+
 def test_its_errors_are_passed_on(node: Node, fake: Fake) -> None:
     fake.answer("ADD", {"cniVersion": "1.0.0", "code": 11, "msg": "no lease yet", "details": "ask again"}, status=1)
     error = fake.plugin.call(node, "ADD", conf({"type": "fake-ipam"}), node.pod()).error
