@@ -15,6 +15,11 @@ from tests.harness import Plugin
 RunPod = Callable[..., Sandbox]
 
 
+# On a machine with as few processors as CI's, a ping has been seen to go unanswered for seconds, once in many runs.
+# What is wrong with the plugin is wrong the second time, too.
+pytestmark = pytest.mark.flaky(reruns=1)
+
+
 @pytest.fixture(scope="module", params=["ipv4", "dual-stack"])
 def cluster(request: pytest.FixtureRequest, root: None, plugin: Plugin) -> Iterator[Cluster]:
     """Two nodes for all tests of this file; `run_pod` sees to it that one leaves nothing to the next."""
