@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import REFERENCE_BIN_DIR, SERVER_PORT, Json, Node, Outside, Plugin, Pod, Reply
-from tests.kernel.networks import assert_nothing_left, dual_stack, host_veth, veths
+from tests.kernel.networks import addresses_of, assert_nothing_left, dual_stack, host_veth, veths
 
 PORTMAP: Json = {
     "type": "portmap",
@@ -47,9 +47,16 @@ class Chain:
             plugin.delete(self.node, {**conf, "prevResult": result}, pod)
 
 
+def mentioned(node: Node, words: list[str]) -> list[str]:
+    """Which of the words some rule of the node's packet filter has."""
+    rules = node.run("nft", "list", "ruleset").stdout
+    return [word for word in words if word in rules]
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_pod_lives_through_a_chain(name: str, node: Node, plugin: Plugin) -> None:
     chain = Chain(node, plugin, CHAINS[name])
+    links = {*node.links(), "cni0"}
     pod = node.pod()
     result = chain.add(pod)
     assert host_veth(result | {"interfaces": result["interfaces"][:3]}) in veths(node)
@@ -57,9 +64,13 @@ def test_a_pod_lives_through_a_chain(name: str, node: Node, plugin: Plugin) -> N
     for (plugin_, _), reply in zip(chain.plugins, chain.check(pod, result), strict=True):
         if plugin_.type != "portmap":  # Debian's 1.1.1 looks for IPv6 rules with an IPv4 address in them
             assert reply.result == {}
+    if PORTMAP in CHAINS[name] or FIREWALL in CHAINS[name]:
+        assert mentioned(node, addresses_of(result))
     chain.delete(pod, result)
     chain.delete(pod, result)
     assert_nothing_left(node)
+    assert set(node.links()) == links
+    assert not mentioned(node, [pod.container_id, *addresses_of(result)])
 
 
 def test_what_tuning_changes_is_no_fault(node: Node, plugin: Plugin) -> None:

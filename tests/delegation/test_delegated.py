@@ -207,3 +207,30 @@ def test_there_is_none(node: Node, fake: Fake, path: str, code: int, message: st
     error = fake.plugin.call(node, "ADD", conf({"type": "fake-ipam"}), node.pod(), env={"CNI_PATH": path}).error
     assert (error["code"], message in error["msg"]) == (code, True), error
     assert veths(node) == []
+
+
+@pytest.mark.parametrize(("code", "told"), [(50, 50), (51, 51), (7, 50), (999, 50)])
+def test_its_status_is_ours(node: Node, fake: Fake, code: int, told: int) -> None:
+    """As one of the two codes that STATUS has."""
+    network_ = conf({"type": "fake-ipam"}, cniVersion="1.1.0")
+    fake.answer("STATUS", {"cniVersion": "1.1.0", "code": code, "msg": "the server is away"}, status=1)
+    error = fake.plugin.status(node, network_).error
+    assert (error["code"], "plugin fake-ipam: the server is away" in error["msg"]) == (told, True), error
+
+
+def test_its_check_is_ours(node: Node, fake: Fake) -> None:
+    fake.answer("ADD", {"cniVersion": "1.0.0", **ANSWERS["1.0.0"]})
+    pod, result = add_pod(fake.plugin, node, conf({"type": "fake-ipam"}))
+    fake.answer("CHECK", {"cniVersion": "1.0.0", "code": 42, "msg": "no such lease"}, status=1)
+    error = fake.plugin.check(node, conf({"type": "fake-ipam"}), pod, result).error
+    assert (error["code"], error["msg"]) == (42, "plugin fake-ipam: no such lease")
+
+
+def test_its_gc_does_not_keep_ours(node: Node, fake: Fake) -> None:
+    network_ = conf({"type": "fake-ipam"}, cniVersion="1.1.0")
+    fake.answer("ADD", {"cniVersion": "1.1.0", **ANSWERS["1.1.0"]})
+    add_pod(fake.plugin, node, network_)
+    fake.answer("GC", {"cniVersion": "1.1.0", "code": 42, "msg": "the server is away"}, status=1)
+    error = fake.plugin.gc(node, network_).error
+    assert (error["code"], "the server is away" in error["msg"]) == (42, True), error
+    assert veths(node) == []

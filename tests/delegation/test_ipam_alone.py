@@ -77,6 +77,36 @@ def test_its_leases_are_not_reclaimed_by_the_main_plugin(node: Node, ipam: Plugi
     assert len(node.leases("ptpnet")) == 5
 
 
+def test_gc_of_each_spares_the_others_leases(node: Node, ipam: Plugin, plugin: Plugin) -> None:
+    """Two networks of one name and kind, of which each knows its own attachments alone."""
+    conf = CONF | {"cniVersion": "1.1.0"}
+    theirs, ours = node.pod(), node.pod()
+    held = {ip["address"].partition("/")[0] for ip in ipam.add(node, conf, theirs)["ips"]}
+    plugin.add(node, conf, ours)
+    assert plugin.gc(node, conf).result == {}
+    assert set(node.leases("ptpnet")) == held
+    plugin.add(node, conf, node.pod())
+    assert ipam.gc(node, conf).result == {}
+    assert len(node.leases("ptpnet")) == 2
+    assert not held & set(node.leases("ptpnet"))
+
+
+@pytest.mark.parametrize("first", ["host-local", "host-local-py"])
+def test_leases_are_the_references(node: Node, ptp: Plugin, first: str) -> None:
+    """A ptp network changes its IPAM plugin while its pods live: no address twice, and either takes any back."""
+    (second,) = {"host-local", "host-local-py"} - {first}
+    before, after = (CONF | {"ipam": CONF["ipam"] | {"type": each}} for each in (first, second))
+    old, new = node.pod(), node.pod()
+    result = ptp.add(node, before, old)
+    ptp.add(node, after, new)
+    assert sorted(old.addresses()) == ["10.77.0.2/24", "fd00:77::2/64"]
+    assert sorted(new.addresses()) == ["10.77.0.3/24", "fd00:77::3/64"]
+    assert ptp.check(node, after, old, result).result == {}
+    ptp.delete(node, after, old)
+    ptp.delete(node, before, new)
+    assert node.leases("ptpnet") == {}
+
+
 @pytest.mark.parametrize(
     ("conf", "message"),
     [

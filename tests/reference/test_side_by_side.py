@@ -169,6 +169,11 @@ MEANT = [
         r"DEL with a range that is wrong/answer/.*", "DEL with a range that is wrong",
     ),
     Meant(
+        "network and broadcast address",
+        "never given out, also where rangeStart or rangeEnd names them; the reference does then",
+        r"rangeStart that is the network's address/.*", "rangeStart that is the network's address",
+    ),
+    Meant(
         "CNI_PATH",
         "may be missing: our own store needs no other plugin",
         r"no CNI_PATH/.*", "no CNI_PATH",
@@ -289,6 +294,10 @@ SERVED = [
     Case(
         "rangeStart, rangeEnd",
         net(ipam=ranges([{"subnet": SUBNET[4], "rangeStart": "10.22.0.9", "rangeEnd": "10.22.0.9"}])),
+    ),
+    Case(
+        "rangeStart that is the network's address",
+        net(ipam=ranges([{"subnet": SUBNET[4], "rangeStart": "10.22.0.0"}])),
     ),
     Case("gateway", net(4, **GATEWAYS, ipam=ranges([{"subnet": SUBNET[4], "gateway": "10.22.0.254"}]))),
     Case(
