@@ -154,10 +154,9 @@ class Machine:
         return self.ip_json(f"-{version}", "route", "show", "table", table)
 
     def ping(self, address: str, count: int = 1) -> bool:
-        """Whether one of `count` echo requests to an IPv4 or IPv6 address is answered in 2 s."""
-        bare = address.partition("/")[0]
-        argv = ("busybox", "ping", "-c", str(count), "-W", "2", bare)
-        return self.run(*argv, check=False).returncode == 0
+        """Whether an IPv4 or IPv6 address answers an echo request in 2 s; it is asked up to `count` times."""
+        argv = ("busybox", "ping", "-c", "1", "-W", "2", address.partition("/")[0])
+        return any(self.run(*argv, check=False).returncode == 0 for _ in range(count))
 
     def serve(self, port: int = SERVER_PORT) -> subprocess.Popen[str]:
         """Start a server (TCP and UDP, both families) that answers with its client's address."""

@@ -24,7 +24,7 @@ RUNS = {
     "serve": f"mkdir -p /www/cgi-bin && hostname > /www/index.html && {CGI} > /www/cgi-bin/peer"
     f" && chmod +x /www/cgi-bin/peer && exec httpd -f -p {PORT} -h /www",
     "wait": "exec sleep 100000",
-    "fetch": "wget -q -T 5 -O - http://{target}/{path}",
+    "fetch": "timeout 5 wget -q -O - http://{target}/{path}",
     # Its status is of no use: it may fail for want of an IPv6 address, or succeed without any.
     "resolve": "nslookup {name} || true",
     "ping": "ping -c 1 -W 5 {target}",
