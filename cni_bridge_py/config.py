@@ -9,7 +9,7 @@ from __future__ import annotations
 from cni_bridge_py.addresses import IPNetwork
 from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
-from cni_bridge_py.cni.result import Result, Route, decode, speaks
+from cni_bridge_py.cni.result import OLDEST, Result, Route, decode, speaks
 from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap, size
 from cni_bridge_py.record import record
 from cni_bridge_py.section import Section
@@ -83,7 +83,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
     """
     top = Section(raw, "")
     asked = Asked(top, args or {})
-    version = top.string("cniVersion") or "0.1.0"
+    version = top.string("cniVersion") or OLDEST
     is_default_gateway = top.boolean("isDefaultGateway")
     config = NetworkConfig(
         cni_version=version,
@@ -143,7 +143,7 @@ def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str,
     section = top.section("ipam")
     if not section:
         raise top.invalid("ipam", "expected an object")
-    ipam = _host_local(section, Asked(top, args), top.string("cniVersion") or "0.1.0")
+    ipam = _host_local(section, Asked(top, args), top.string("cniVersion") or OLDEST)
     return name, ipam, _prev_result(top)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cni_bridge_py.cni import runner
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
-from cni_bridge_py.cni.result import encode
+from cni_bridge_py.cni.result import OLDEST, encode
 from cni_bridge_py.config import read_ipam_config, valid_attachments
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.wiring import names
@@ -31,7 +31,7 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
             msg = f"container {request.container_id}, interface {request.ifname} holds {', '.join(held)} already"
             raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
         result = ipam.add()
-        return encode(result, raw.get("cniVersion") or "0.1.0")
+        return encode(result, raw.get("cniVersion") or OLDEST)
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:

@@ -50,21 +50,20 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
             _refuse_second(kernel, request, host)
             addresses = ipam.add()
             try:
-                ips = plan.with_gateways(config, addresses.ips)
-                routes = plan.with_default_routes(config, ips, addresses.routes)
-                links = plan.links(config, host, request.ifname, ips)
-                apply_all(plan.attachment(config, links, ips, routes, request.pod), kernel)
+                wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
+                apply_all(wiring.steps, kernel)
             except BaseException:
                 with Errors():  # the first error is the one to tell
                     ipam.delete(addresses.ips)
                 raise
         try:
-            apply_all(plan.settling(config, links, ips), kernel)
-            made = Result(_interfaces(kernel, config, links), ips, routes, config.dns or addresses.dns)
+            apply_all(plan.settling(config, wiring.links, wiring.ips), kernel)
+            interfaces = _interfaces(kernel, config, wiring.links)
+            made = Result(interfaces, wiring.ips, wiring.routes, config.dns or addresses.dns)
             return encode(made, config.cni_version)
         except BaseException:
             with Errors():
-                _unwire(config, request, raw, kernel, ips)
+                _unwire(config, request, raw, kernel, wiring.ips)
             raise
 
 

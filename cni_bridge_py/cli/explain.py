@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
+from cni_bridge_py.cni.result import Result
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config
 from cni_bridge_py.ipam import host_local
 from cni_bridge_py.wiring import names, plan
@@ -70,10 +71,9 @@ def _from_list(source: str, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add(config: NetworkConfig, host: str) -> list[Step]:
-    ips = plan.with_gateways(config, host_local.preview(config.ipam.range_sets) if config.ipam else [])
-    routes = plan.with_default_routes(config, ips, config.ipam.routes if config.ipam else [])
-    links = plan.links(config, host, IFNAME, ips)
-    return plan.attachment(config, links, ips, routes, pod=f"default/{CONTAINER_ID}")
+    ips = host_local.preview(config.ipam.range_sets) if config.ipam else []
+    addresses = Result([], ips, config.ipam.routes if config.ipam else [], {})
+    return plan.wiring(config, host, IFNAME, addresses, pod=f"default/{CONTAINER_ID}").steps
 
 
 def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) -> list[str]:

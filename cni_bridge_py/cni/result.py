@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """The versions of the specification that we speak, oldest first."""
 
-NEWEST = VERSIONS[-1]
+OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
+"""The oldest is also that of a configuration without the key, which is older than the key itself; so libcni has it."""
 
 
 def speaks(version: str, at_least: str) -> bool:
@@ -156,21 +157,24 @@ def decode(encoded: dict[str, Any]) -> Result:
         if old := encoded.get(family):
             ips.append(_decode_ip(old["ip"], old))
             routes += [_decode_route(route) for route in _list(old, "routes")]
-    interfaces = [
-        Interface(
-            _text({"name": each["name"]}, "name"),
-            _text(each, "mac"),
-            _text(each, "sandbox"),
-            _number(each, "mtu") or 0,
-            _text(each, "socketPath"),
-            _text(each, "pciID"),
-        )
-        for each in _list(encoded, "interfaces")
-    ]
+    interfaces = [_decode_interface(each) for each in _list(encoded, "interfaces")]
     dns = encoded.get("dns") or {}
     if not isinstance(dns, dict):
         raise TypeError("dns is no object")
     return Result(interfaces, ips, routes, dns)
+
+
+def _decode_interface(interface: dict[str, Any]) -> Interface:
+    if "name" not in interface:
+        raise KeyError("name")
+    return Interface(
+        _text(interface, "name"),
+        _text(interface, "mac"),
+        _text(interface, "sandbox"),
+        _number(interface, "mtu") or 0,
+        _text(interface, "socketPath"),
+        _text(interface, "pciID"),
+    )
 
 
 def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:

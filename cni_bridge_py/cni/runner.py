@@ -17,7 +17,7 @@ from cni_bridge_py.cni.errors import (
     CniError,
 )
 from cni_bridge_py.cni.request import read_request
-from cni_bridge_py.cni.result import NEWEST, VERSIONS, speaks
+from cni_bridge_py.cni.result import NEWEST, OLDEST, VERSIONS, speaks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(verbs: Mapping[str, Verb]) -> int:
 
 
 def _call(verb: Verb, request: Request, config: dict[str, Any], version: str) -> dict[str, Any] | None:
-    first = FIRST_VERSION.get(request.command, VERSIONS[0])
+    first = FIRST_VERSION.get(request.command, OLDEST)
     if not speaks(version, first):
         msg = f"cniVersion: {version} has no {request.command}, which came with {first}"
         raise CniError(INCOMPATIBLE_VERSION, msg)
@@ -105,8 +105,7 @@ def _versions(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _agreed_version(config: dict[str, Any]) -> str:
-    # A configuration older than the key itself has none: libcni takes that for 0.1.0.
-    version = config.get("cniVersion") or VERSIONS[0]
+    version = config.get("cniVersion") or OLDEST
     if not isinstance(version, str):
         raise CniError(INVALID_CONFIG, f"cniVersion: expected a string, got {jsontext.dumps(version)}")
     if version not in VERSIONS:

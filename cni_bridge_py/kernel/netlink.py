@@ -11,11 +11,11 @@ from cni_bridge_py.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_DUMP = 0x300
-NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_APPEND = 0x800
@@ -46,6 +46,19 @@ class NetlinkError(Exception):
     def __init__(self, errno: int, message: str) -> None:
         super().__init__(message or os.strerror(errno))
         self.errno = errno
+
+
+class Tolerating:
+    """A context manager: a refusal for that reason is no error, since what was asked for is so already."""
+
+    def __init__(self, errno: int) -> None:
+        self._errno = errno
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return isinstance(error, NetlinkError) and error.errno == self._errno
 
 
 @record
@@ -145,10 +158,6 @@ class NetlinkSocket:
                 if kind == NLMSG_ERROR:
                     _raise_refusal(flags, payload)
                     acknowledged += 1
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
 
     def _replies(self, sequence: int) -> list[bytes]:
         replies: list[bytes] = []

@@ -17,6 +17,7 @@ from cni_bridge_py.kernel.netlink import (
     Message,
     NetlinkError,
     NetlinkSocket,
+    Tolerating,
     attribute,
     attributes,
     be32,
@@ -488,11 +489,8 @@ class Nftables(NetlinkSocket):
     def unguard(self, veth: str) -> None:
         """Take a pod's chain away; one that is not there is no error."""
         for message in (del_guarded(veth), del_chain(macspoofchk_chain(veth))):
-            try:
+            with Tolerating(ENOENT):
                 self._transact([message])
-            except NetlinkError as error:
-                if error.errno != ENOENT:
-                    raise
 
     def guarded(self) -> list[str]:
         """The host veths of all guarded pods, those that are gone included."""

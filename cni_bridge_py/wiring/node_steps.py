@@ -7,10 +7,10 @@ from errno import EEXIST, EOPNOTSUPP
 from cni_bridge_py.addresses import IPNetwork, parse_network
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
 from cni_bridge_py.kernel import nftables, rtnetlink, sysctl, sysfs
-from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.nftables import AddressRule, GuardRule
 from cni_bridge_py.record import record
-from cni_bridge_py.wiring.step import Step, add_address_command, existing, expect
+from cni_bridge_py.wiring.step import Step, add_address_command, expect, on_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class EnsureBridge(Step):
         return f"a virtual switch: bridge {self.name}"
 
     def apply(self, kernel: Kernel) -> None:
-        link = kernel.host.link(self.name) or self._create(kernel.host)
+        link = kernel.host.link(self.name) or self._create(kernel)
         if link.kind != "bridge":
             what = f"a {link.kind} interface" if link.kind else "an interface of another kind"
             raise CniError(
@@ -71,15 +71,12 @@ class EnsureBridge(Step):
                 "leave out vlan and vlanTrunk, or use a kernel that has it",
             ) from None
 
-    def _create(self, host: Rtnetlink) -> Link:
-        try:
-            self._ask_for_vlans(host, rtnetlink.new_bridge(self.name, self.mac, self.mtu, self.vlan_filtering))
-        except NetlinkError as error:
-            if error.errno != EEXIST:  # another ADD was quicker
-                raise
-        link = existing(host, self.name, "host")
+    def _create(self, kernel: Kernel) -> Link:
+        with Tolerating(EEXIST):  # another ADD was quicker
+            self._ask_for_vlans(kernel.host, rtnetlink.new_bridge(self.name, self.mac, self.mtu, self.vlan_filtering))
+        link = on_host(kernel, self.name)
         if not self.mac:
-            host.ask(rtnetlink.set_link(self.name, rtnetlink.address(link.mac)))
+            kernel.host.ask(rtnetlink.set_link(self.name, rtnetlink.address(link.mac)))
         return link
 
     @property
@@ -90,7 +87,7 @@ class EnsureBridge(Step):
         return rtnetlink.IFF_UP | (rtnetlink.IFF_PROMISC if self.promisc else 0)
 
     def check(self, kernel: Kernel) -> None:
-        link = existing(kernel.host, self.name, "host")
+        link = on_host(kernel, self.name)
         expect(link.kind == "bridge", f"{self.name} is no bridge")
         expect(link.is_up, f"bridge {self.name} is down")
         expect(
@@ -128,11 +125,11 @@ class EnableBridgeNetfilter(Step):
         return f"Services with a backend on {self.bridge}: its packets pass the packet filter"
 
     def apply(self, kernel: Kernel) -> None:
-        if not existing(kernel.host, self.bridge, "host").netfilter:
+        if not on_host(kernel, self.bridge).netfilter:
             kernel.host.ask(rtnetlink.set_netfilter(self.bridge))
 
     def check(self, kernel: Kernel) -> None:
-        link = existing(kernel.host, self.bridge, "host")
+        link = on_host(kernel, self.bridge)
         expect(link.netfilter or not has_bridge_netfilter(), f"bridge {self.bridge} bypasses the packet filter")
 
     def commands(self) -> list[str]:
@@ -163,13 +160,10 @@ class EnsureVlanGateway(Step):
     def apply(self, kernel: Kernel) -> None:
         host = kernel.host
         if not host.link(self.name):
-            mtu = existing(host, self.bridge, "host").mtu
-            try:
+            mtu = on_host(kernel, self.bridge).mtu
+            with Tolerating(EEXIST):  # another ADD was quicker
                 host.ask(rtnetlink.new_veth(self.name, "", self.port, "", None, mtu))
-            except NetlinkError as error:
-                if error.errno != EEXIST:  # another ADD was quicker
-                    raise
-        bridge = existing(host, self.bridge, "host")
+        bridge = on_host(kernel, self.bridge)
         host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index), flags=rtnetlink.IFF_UP))
         host.ask(rtnetlink.set_link(self.name, flags=rtnetlink.IFF_UP))
         self._vlans.apply(kernel)
@@ -179,9 +173,9 @@ class EnsureVlanGateway(Step):
         return SetPortVlans(self.port, self.vlan, [], self.preserve_default_vlan)
 
     def check(self, kernel: Kernel) -> None:
-        bridge = existing(kernel.host, self.bridge, "host")
-        existing(kernel.host, self.name, "host")
-        port = existing(kernel.host, self.port, "host")
+        bridge = on_host(kernel, self.bridge)
+        on_host(kernel, self.name)
+        port = on_host(kernel, self.port)
         expect(port.master == bridge.index, f"{self.port} is not a port of bridge {self.bridge}")
         self._vlans.check(kernel)
 
@@ -206,7 +200,7 @@ class SetPortVlans(Step):
         return f"{self.port} is in VLAN {self.vlan or ', '.join(map(str, self.trunk))}"
 
     def apply(self, kernel: Kernel) -> None:
-        index = existing(kernel.host, self.port, "host").index
+        index = on_host(kernel, self.port).index
         if not self.preserve_default_vlan and DEFAULT_VLAN in kernel.host.vlans(index):
             kernel.host.ask(rtnetlink.del_vlan(index, DEFAULT_VLAN))
         if self.vlan:
@@ -215,7 +209,7 @@ class SetPortVlans(Step):
             kernel.host.ask(rtnetlink.add_vlan(index, vlan, access=False))
 
     def check(self, kernel: Kernel) -> None:
-        present = kernel.host.vlans(existing(kernel.host, self.port, "host").index)
+        present = kernel.host.vlans(on_host(kernel, self.port).index)
         for vlan in [self.vlan] if self.vlan else self.trunk:
             expect(vlan in present, f"bridge port {self.port} is not in VLAN {vlan}")
 
@@ -237,7 +231,7 @@ class EnsureGatewayAddresses(Step):
         return f"the pods' gateway: {', '.join(map(str, self.addresses))} on {self.bridge}"
 
     def apply(self, kernel: Kernel) -> None:
-        link = existing(kernel.host, self.bridge, "host")
+        link = on_host(kernel, self.bridge)
         for version in (4, 6):
             wanted = [each for each in self.addresses if each.version == version]
             present = kernel.host.addresses(link.index, version) if wanted else {}
@@ -248,7 +242,8 @@ class EnsureGatewayAddresses(Step):
                 _prefer(self._accept_dad, "0")
             for address in wanted:
                 if address not in present:
-                    self._add(kernel.host, link, address)
+                    with Tolerating(EEXIST):  # another ADD was quicker
+                        kernel.host.ask(rtnetlink.new_address(link.index, address))
         if sysfs.follows_its_ports(link.name, link.index):
             kernel.host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
 
@@ -274,16 +269,8 @@ class EnsureGatewayAddresses(Step):
             )
         host.ask(rtnetlink.del_address(link.index, other))
 
-    @staticmethod
-    def _add(host: Rtnetlink, link: Link, address: IPNetwork) -> None:
-        try:
-            host.ask(rtnetlink.new_address(link.index, address))
-        except NetlinkError as error:
-            if error.errno != EEXIST:  # another ADD was quicker
-                raise
-
     def check(self, kernel: Kernel) -> None:
-        link = existing(kernel.host, self.bridge, "host")
+        link = on_host(kernel, self.bridge)
         for address in self.addresses:
             present = kernel.host.addresses(link.index, address.version)
             expect(address in present, f"bridge {self.bridge} has no address {address}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from cni_bridge_py.addresses import IPNetwork, format_ip, parse_ip, parse_network
 from cni_bridge_py.cni.result import IPConfig, Route
+from cni_bridge_py.record import record
 from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.node_steps import (
     EnableBridgeNetfilter,
@@ -41,6 +42,24 @@ if TYPE_CHECKING:
     from cni_bridge_py.wiring.step import Step
 
 DEFAULT_ROUTE = {"4": "0.0.0.0/0", "6": "::/0"}
+
+
+@record
+class Wiring:
+    """An attachment as ADD makes it: its links, its addresses and routes as the result has them, and the steps."""
+
+    links: Links
+    ips: list[IPConfig]
+    routes: list[Route]
+    steps: list[Step]
+
+
+def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod: str) -> Wiring:
+    """Plan an attachment from the `addresses` that IPAM gave it. `pod` is `namespace/pod` where it is known."""
+    ips = with_gateways(config, addresses.ips)
+    routes = with_default_routes(config, ips, addresses.routes)
+    ends = links(config, host, ifname, ips)
+    return Wiring(ends, ips, routes, attachment(config, ends, ips, routes, pod))
 
 
 def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) -> Links:

@@ -12,11 +12,11 @@ from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
 from cni_bridge_py.cni.request import IFNAMSIZ
 from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
-from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.nftables import MacRule
 from cni_bridge_py.record import record
 from cni_bridge_py.wiring.names import VETH_PREFIX
-from cni_bridge_py.wiring.step import Step, add_address_command, existing, expect
+from cni_bridge_py.wiring.step import Step, add_address_command, expect, in_pod, on_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class CreateVethPair(Step):
         DeleteVethPair(self.host).apply(kernel)
 
     def check(self, kernel: Kernel) -> None:
-        pod = existing(kernel.pod, self.pod, kernel.pod_netns.path)
+        pod = in_pod(kernel, self.pod)
         expect(pod.kind == "veth", f"{self.pod} in the pod is no veth")
         expect(
             not self.pod_mac or pod.mac == self.pod_mac,
             f"{self.pod} has MAC {pod.mac}, not {self.pod_mac}",
         )
-        host = existing(kernel.host, self.host, "host")
+        host = on_host(kernel, self.host)
         expect(host.kind == "veth", f"{self.host} is no veth")
         for link in (pod, host):
             expect(self.mtu in (0, link.mtu), f"{link.name} has MTU {link.mtu}, not {self.mtu}")
@@ -93,12 +93,12 @@ class AttachToBridge(Step):
         return f"plug {self.host} into {self.bridge}"
 
     def apply(self, kernel: Kernel) -> None:
-        bridge = existing(kernel.host, self.bridge, "host")
+        bridge = on_host(kernel, self.bridge)
         changes = [rtnetlink.master(bridge.index)]
         changes += [rtnetlink.alias(self._alias)] if self._alias else []
         kernel.host.ask(rtnetlink.set_link(self.host, *changes, flags=rtnetlink.IFF_UP))
         if self.hairpin or self.isolated:
-            index = existing(kernel.host, self.host, "host").index
+            index = on_host(kernel, self.host).index
             kernel.host.ask(rtnetlink.set_port(index, hairpin=self.hairpin, isolated=self.isolated))
 
     @property
@@ -106,8 +106,8 @@ class AttachToBridge(Step):
         return self.alias.encode(errors="replace")[: IFALIASZ - 1].decode(errors="ignore")
 
     def check(self, kernel: Kernel) -> None:
-        bridge = existing(kernel.host, self.bridge, "host")
-        host = existing(kernel.host, self.host, "host")
+        bridge = on_host(kernel, self.bridge)
+        host = on_host(kernel, self.host)
         expect(host.master == bridge.index, f"{self.host} is not a port of bridge {self.bridge}")
         expect(host.is_up, f"{self.host} is down")
         expect(host.hairpin or not self.hairpin, f"bridge port {self.host} is not in hairpin mode")
@@ -214,7 +214,7 @@ class SetUp(Step):
         kernel.pod.ask(rtnetlink.set_link(self.pod, flags=rtnetlink.IFF_UP))
 
     def check(self, kernel: Kernel) -> None:
-        pod = existing(kernel.pod, self.pod, kernel.pod_netns.path)
+        pod = in_pod(kernel, self.pod)
         expect(pod.is_up, f"{self.pod} in the pod is down")
 
     def commands(self) -> list[str]:
@@ -233,11 +233,11 @@ class AddAddress(Step):
         return f"the pod's address: {self.address}"
 
     def apply(self, kernel: Kernel) -> None:
-        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        index = in_pod(kernel, self.pod).index
         kernel.pod.ask(rtnetlink.new_address(index, self.address, self.dad))
 
     def check(self, kernel: Kernel) -> None:
-        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        index = in_pod(kernel, self.pod).index
         flags = kernel.pod.addresses(index, self.address.version).get(self.address)
         expect(flags is not None, f"{self.pod} has no address {self.address}")
         duplicate = (flags or 0) & rtnetlink.IFA_F_DADFAILED
@@ -257,7 +257,7 @@ class AwaitAddresses(Step):
         return "duplicate address detection is over"
 
     def apply(self, kernel: Kernel) -> None:
-        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        index = in_pod(kernel, self.pod).index
         deadline = time.monotonic() + DAD_SECONDS
         while True:
             flags = kernel.pod.addresses(index, 6)
@@ -306,7 +306,7 @@ class AddRoute(Step):
         return f"the pod's route to {self.route.dst}"
 
     def apply(self, kernel: Kernel) -> None:
-        index = existing(kernel.pod, self.pod, kernel.pod_netns.path).index
+        index = in_pod(kernel, self.pod).index
         message = rtnetlink.new_route(
             parse_network(self.route.dst),
             self.gw,
@@ -317,11 +317,8 @@ class AddRoute(Step):
             table=self.route.table,
             scope=self.route.scope,
         )
-        try:
+        with Tolerating(EEXIST):  # the same route twice in the configuration
             kernel.pod.ask(message)
-        except NetlinkError as error:
-            if error.errno != EEXIST:  # the same route twice in the configuration
-                raise
 
     def check(self, kernel: Kernel) -> None:
         version = parse_network(self.route.dst).version
@@ -367,11 +364,8 @@ class DeleteVethPair(Step):
         return f"unplug the pod: {self.host}, and with it the end in the pod"
 
     def apply(self, kernel: Kernel) -> None:
-        try:
+        with Tolerating(ENODEV):  # gone is what was wanted
             kernel.host.ask(rtnetlink.del_link(self.host))
-        except NetlinkError as error:
-            if error.errno != ENODEV:  # gone is what was wanted
-                raise
 
     def commands(self) -> list[str]:
         return [f"ip link del {self.host}"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cni_bridge_py.addresses import IPNetwork
     from cni_bridge_py.kernel.access import Kernel
-    from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
+    from cni_bridge_py.kernel.rtnetlink import Link
 
 
 class Step:
@@ -86,9 +86,17 @@ def expect(holds: object, reason: str) -> None:
         raise CniError(NOT_AS_EXPECTED, reason)
 
 
-def existing(netlink: Rtnetlink, name: str, where: str) -> Link:
-    """The link of that name. Raises CniError 105 that says where there is none."""
-    link = netlink.link(name)
+def on_host(kernel: Kernel, name: str) -> Link:
+    """The host's link of that name. Raises CniError 105 where there is none."""
+    return _existing(kernel.host.link(name), name, "host")
+
+
+def in_pod(kernel: Kernel, name: str) -> Link:
+    """The pod's link of that name. Raises CniError 105 that says where there is none."""
+    return _existing(kernel.pod.link(name), name, kernel.pod_netns.path)
+
+
+def _existing(link: Link | None, name: str, where: str) -> Link:
     if not link:
         raise CniError(NOT_AS_EXPECTED, f"{where}: there is no interface {name}")
     return link

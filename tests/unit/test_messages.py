@@ -715,7 +715,6 @@ def test_every_function_that_makes_a_message_is_in_the_tables_above(module: Modu
         "NLM_F_REQUEST",
         "NLM_F_ACK",
         "NLM_F_DUMP",
-        "NLM_F_REPLACE",
         "NLM_F_EXCL",
         "NLM_F_CREATE",
         "NLM_F_APPEND",
