@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# To be sourced in the checkout's directory: installs what tests and benchmarks need where it is missing,
+# Debian packages and, in $venv, Python ones.
+
+venv=.venv
+stamp=$venv/installed
+
+# What is needed, and the Debian package that has it.
+missing_packages() {
+    local command package
+    while read -r command package; do
+        command -v "$command" >/dev/null || echo "$package"
+    done <<END
+containerd containerd
+ip iproute2
+iptables iptables
+nft nftables
+nsenter util-linux
+objdump binutils
+podman podman
+python3 python3
+runc runc
+shellcheck shellcheck
+strace strace
+sysctl procps
+/usr/lib/cni/host-local containernetworking-plugins
+END
+    # Test images hold nothing but busybox: the one that needs no library.
+    dpkg --status busybox-static >/dev/null 2>&1 || echo busybox-static
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    # A bundle carries the interpreter as a shared library.
+    python3 -c 'import ctypes, sysconfig; ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))' 2>/dev/null ||
+        echo libpython3-dev
+}
+
+mapfile -t packages < <(missing_packages)
+if [ ${#packages[@]} -gt 0 ]; then
+    echo "Installing Debian packages: ${packages[*]}"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+if ! sha256sum --status --check "$stamp" 2>/dev/null; then
+    echo "Installing Python packages in $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --editable '.[test,build]'
+    sha256sum pyproject.toml >"$stamp"
+fi
