@@ -47,6 +47,8 @@ DAMAGES = [
     Damage("lease another's", "node", f"printf 'x\\r\\neth0' > /var/lib/cni/networks/{NAME}/10.22.0.2", False),
 ]
 
+ONLY_OURS = [damage.name for damage in DAMAGES if not damage.reference_notices and damage.name != "nothing"]
+
 
 def notices(plugin: Plugin, node: Node, damage: Damage) -> bool:
     """Whether the plugin's CHECK fails after it."""

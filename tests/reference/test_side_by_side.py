@@ -170,7 +170,7 @@ MEANT = [
     ),
     Meant(
         "network and broadcast address",
-        "never given out, also where rangeStart or rangeEnd names them; the reference does then",
+        "never given out, also where `rangeStart` or `rangeEnd` names them; the reference does then",
         r"rangeStart that is the network's address/.*", "rangeStart that is the network's address",
     ),
     Meant(
@@ -182,6 +182,11 @@ MEANT = [
         "IP in CNI_ARGS",
         "needs no IgnoreUnknown: we are the IPAM plugin, too; the reference's bridge does not know it",
         r"IP in CNI_ARGS without IgnoreUnknown/.*", "IP in CNI_ARGS without IgnoreUnknown",
+    ),
+    Meant(
+        "ipMasqBackend",
+        "`iptables` and `nftables` are accepted, and end in the same table of ours",
+        r"ipMasqBackend/.*packet filter/.*", "ipMasqBackend",
     ),
 ]
 # fmt: on
@@ -240,6 +245,7 @@ SERVED = [
     *(Case(f"isDefaultGateway, IPv{v}", net(v, isDefaultGateway=True)) for v in (4, 6)),
     Case("isDefaultGateway, isGateway false", net(isDefaultGateway=True, isGateway=False)),
     Case("ipMasq", net(ipMasq=True)),
+    Case("ipMasqBackend", net(ipMasq=True, ipMasqBackend="nftables")),
     *(Case(f"ipMasq, default gateway, IPv{v}", net(v, ipMasq=True, **GATEWAYS)) for v in (4, 6)),
     Case("all that is usual", net(4, 6, **ALL)),
     Case("bridge", net(bridge="br-other", isGateway=True)),
