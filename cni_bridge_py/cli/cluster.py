@@ -13,6 +13,12 @@ import netaddr
 NETWORK = "kind"
 """The network's name, and with it the folder of its leases."""
 
+ROUTE_PROTOCOL = "152"
+"""By which our routes are known from others' (rtnetlink(7), rtm_protocol); it has no name in iproute2's rt_protos."""
+
+FLUSH_ROUTES = [["ip", f"-{version}", "route", "flush", "protocol", ROUTE_PROTOCOL] for version in (4, 6)]
+"""The commands that take our routes away, whatever nodes they led to."""
+
 
 @dataclass(frozen=True)
 class ClusterNode:
@@ -42,7 +48,8 @@ class NodeRoute:
     @property
     def command(self) -> list[str]:
         """The command that makes it, or corrects it."""
-        return ["ip", f"-{self.version}", "route", "replace", self.dst, "via", self.via]
+        way = [self.dst, "via", self.via, "protocol", ROUTE_PROTOCOL]
+        return ["ip", f"-{self.version}", "route", "replace", *way]
 
 
 def conflist(node: ClusterNode, cluster_cidrs: list[str]) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def conflist(node: ClusterNode, cluster_cidrs: list[str]) -> dict[str, Any]:
 
 
 def routes(node: ClusterNode, nodes: list[ClusterNode]) -> list[NodeRoute]:
-    """The node's routes to the pods of all other nodes."""
+    """The node's routes to the pods of all other nodes. Raises ValueError where one has no address to lead to."""
     return [
         NodeRoute(cidr, _address_for(cidr, other))
         for other in nodes
@@ -84,4 +91,4 @@ def _address_for(cidr: str, node: ClusterNode) -> str:
     for address in node.addresses:
         if netaddr.IPAddress(address).version == version:
             return address
-    raise ValueError(f"node {node.name} has pods in {cidr}, but no IPv{version} address to reach them through")
+    raise ValueError(f"node {node.name} has pods in {cidr}, but no IPv{version} address to reach them at")

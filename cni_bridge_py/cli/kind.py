@@ -24,13 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cni_bridge_py.cli.cluster import ClusterNode, conflist, routes
+from cni_bridge_py.cli.cluster import FLUSH_ROUTES, ClusterNode, NodeRoute, conflist, routes
 
 STAGE = "/opt/cni-bridge-py"
 """Where a node keeps what it is installed from. Not /tmp, which is lost with a restart."""
 
-MADE_HERE = "cni-bridge-py/made-here"
-"""A label on the namespace kube-system of a cluster that was made here, and is taken away by --uninstall."""
+MADE_HERE = "/opt/cni-bridge-py.made-here"
+"""A file on the nodes of a cluster that was made here, and is taken away by --uninstall.
+
+On the nodes, because they can be asked and told also where Kubernetes does not answer.
+"""
 
 UPLINK_MTU = "/sys/class/net/eth0/mtu"
 """Of a kind node's link to the others."""
@@ -61,16 +64,21 @@ class Cluster:
         return self.name in run("kind", "get", "clusters").split()
 
     def create(self, config: Path, image: str | None) -> None:
-        """Make the cluster, and mark it as made here. kind shows its own progress."""
+        """Make the cluster, and mark it as made here, or leave none. kind shows its own progress."""
         command = ["kind", "create", "cluster", "--name", self.name, "--config", str(config)]
         command += ["--image", image] if image else []
         if subprocess.run(command).returncode != 0:
             raise KindError(f"{' '.join(command)} failed; what it said is above")
-        self.kubectl("label", "namespace", "kube-system", f"{MADE_HERE}=true")
+        try:
+            for node in self.node_names():
+                on_node(node, "touch", MADE_HERE)
+        except KindError as error:
+            self.delete()
+            raise KindError(f"{error}; so the cluster {self.name}, which had just been made, was deleted") from None
 
     def was_made_here(self) -> bool:
         """Whether `create` made the cluster, in this run or an earlier one."""
-        return bool(self.kubectl("get", "namespaces", f"--selector={MADE_HERE}", "--output=name").strip())
+        return any(is_there(node, MADE_HERE) for node in self.node_names())
 
     def delete(self) -> None:
         """Take the cluster away."""
@@ -81,6 +89,12 @@ class Cluster:
         if not Path(self._kubeconfig.name).stat().st_size:
             Path(self._kubeconfig.name).write_text(run("kind", "get", "kubeconfig", "--name", self.name))
         return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments, data=data)
+
+    def node_names(self) -> list[str]:
+        """The nodes as kind has them, whether or not Kubernetes answers."""
+        names = run("kind", "get", "nodes", "--name", self.name).split()
+        # kind counts the proxy before several control planes among them.
+        return [name for name in names if name != f"{self.name}-external-load-balancer"]
 
     def node_objects(self) -> list[dict[str, Any]]:
         """The nodes as Kubernetes has them."""
@@ -120,7 +134,8 @@ class Cluster:
     def _refuse_unready(self) -> None:
         names = [each["metadata"]["name"] for each in self.node_objects() if not is_ready(each)]
         if names:
-            raise KindError(f"not Ready: {', '.join(names)}. Look at: kubectl describe node {names[0]}")
+            look = f"kubectl --context kind-{self.name} describe node {names[0]}"
+            raise KindError(f"not Ready: {', '.join(names)}. Look at: {look}")
 
 
 def cluster_node(node: dict[str, Any]) -> ClusterNode:
@@ -167,6 +182,16 @@ def on_node(node: str, *command: str, data: bytes | None = None) -> str:
     return run("docker", "exec", *interactive, node, *command, data=data)
 
 
+def is_there(node: str, path: str) -> bool:
+    """Whether a node has a file of that path."""
+    return on_node(node, "sh", "-c", f"test ! -e {path} || echo yes").strip() == "yes"
+
+
+def say(text: str) -> None:
+    """Print a line, which only the terminal may break: a command in it is to be copied."""
+    show.print(text, soft_wrap=True)
+
+
 def glibc_needed(bundle: Path) -> tuple[int, int]:
     """The newest glibc that a file of the bundle asks for."""
     found = (GLIBC.findall(file.read_bytes()) for file in bundle.rglob("*") if file.is_file())
@@ -205,9 +230,17 @@ def install_on(node: str, files: bytes) -> bool:
     on_node(node, "sh", "-c", f"rm -rf {STAGE} && mv {STAGE}.new {STAGE}")
     said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist")
     for warning in (line for line in said.splitlines() if line.startswith("WARNING")):
-        show.print(f"[yellow]{node}: {warning}")
+        say(f"[yellow]{node}: {warning}")
     on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true")
-    return on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} && echo yes || true").strip() == "yes"
+    return is_there(node, BRIDGE_NETFILTER)
+
+
+def ways(nodes: list[ClusterNode]) -> dict[str, list[NodeRoute]]:
+    """Each node's routes, by its name. Raises KindError where there is no way to a node's pods."""
+    try:
+        return {node.name: routes(node, nodes) for node in nodes}
+    except ValueError as error:
+        raise KindError(f"{error}. Look at: docker network inspect kind") from None
 
 
 def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image: str | None) -> None:
@@ -218,18 +251,18 @@ def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image:
     needed = glibc_needed(bundle)
     for node in nodes:
         refuse_old_glibc(node.name, needed)
-    cluster_cidrs = cluster.pod_cidrs()
+    cluster_cidrs, ways_of = cluster.pod_cidrs(), ways(nodes)
     table = Table("node", "pods", "address", "Services from the same node")
     for node in nodes:
         with show.status(f"Installing on {node.name}"):
             netfilter = install_on(node.name, stage(checkout, bundle, conflist(node, cluster_cidrs)))
-            for route in routes(node, nodes):
+            for route in ways_of[node.name]:
                 on_node(node.name, *route.command)
         works = "yes" if netfilter else "[yellow]no: the kernel has no br_netfilter"
         table.add_row(node.name, ", ".join(node.pod_cidrs), ", ".join(node.addresses), works)
     cluster.wait_ready()
     show.print(table)
-    show.print(f"Every node is Ready. Try: kubectl --context kind-{cluster.name} get pods --all-namespaces -o wide")
+    say(f"Every node is Ready. Try: kubectl --context kind-{cluster.name} get pods --all-namespaces -o wide")
 
 
 def uninstall(cluster: Cluster) -> None:
@@ -238,16 +271,14 @@ def uninstall(cluster: Cluster) -> None:
         raise KindError(f"there is no kind cluster {cluster.name}")
     if cluster.was_made_here():
         cluster.delete()
-        show.print(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
+        say(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
         return
-    nodes = [cluster_node(each) for each in cluster.node_objects()]
-    for node in nodes:
-        for route in routes(node, nodes):
-            version, dst = f"-{route.version}", route.dst
-            on_node(node.name, "sh", "-c", f"ip {version} route del {dst} 2>/dev/null || true")
-        on_node(node.name, "sh", "-c", f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall && rm -rf {STAGE}; }}")
-        show.print(f"{node.name}: the plugin, its configuration and its routes are gone")
-    show.print("Pods keep their network until they are deleted; new ones wait for another CNI plugin.")
+    for node in cluster.node_names():
+        for command in FLUSH_ROUTES:
+            on_node(node, *command)
+        on_node(node, "sh", "-c", f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall && rm -rf {STAGE}; }}")
+        say(f"{node}: the plugin, its configuration and its routes are gone")
+    say("Pods keep their network until they are deleted, and that waits for another CNI plugin, as new ones do.")
 
 
 def main() -> int:

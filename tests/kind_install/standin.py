@@ -80,6 +80,8 @@ def execute(state: State, name: str, command: list[str], data: bytes) -> None:
     if command[0] == "getconf" and "glibc" in node:
         print(f"glibc {node['glibc']}")
         return
+    if command[0] == "touch" and node.get("full"):
+        fail(f"touch: cannot touch '{command[1]}': No space left on device")
     if command[0] == "tar" and node.pop("copy_fails", False):
         data = data[: len(data) // 2]
         save(state)
@@ -104,6 +106,9 @@ def kind(state: State, arguments: list[str]) -> None:
             print(f'Deleting cluster "{name}" ...', file=sys.stderr)
             state["clusters"].remove(name)
             save(state)
+        case ["get", "nodes", "--name", name]:
+            for node in [*state["nodes"], *state.get("proxies", [])]:
+                print(node)
         case ["get", "kubeconfig", "--name", name]:
             if name not in state["clusters"]:
                 fail(f'ERROR: could not locate any control plane nodes for cluster named "{name}".')
@@ -123,15 +128,6 @@ def kubectl(state: State, arguments: list[str]) -> None:
             items = [node_object(name, node) for name, node in state["nodes"].items()]
             save(state)
             print(json.dumps({"apiVersion": "v1", "items": items, "kind": "List"}, indent=4))
-        case [_, "label", "namespace", "kube-system", "cni-bridge-py/made-here=true"]:
-            state["labelled"] = True
-            save(state)
-            print("namespace/kube-system labeled")
-        case [_, "get", "namespaces", "--selector=cni-bridge-py/made-here", "--output=name"]:
-            if state.get("labelled"):
-                print("namespace/kube-system")
-            else:
-                print("No resources found", file=sys.stderr)
         case [_, "--namespace=kube-system", "get", "configmap", "kubeadm-config", output]:
             assert output == "--output=jsonpath={.data.ClusterConfiguration}"
             subnet = ",".join(state["pod_subnet"])

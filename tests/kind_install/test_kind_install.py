@@ -45,7 +45,13 @@ def test_a_fresh_cluster(machine: Machine) -> None:
         assert pod_routes(node) == others
         assert name in said
     assert "Every node is Ready" in said
-    assert "kubectl --context kind-cni-bridge-py" in said
+
+
+def test_the_command_to_go_on_with_can_be_copied_from_a_narrow_terminal(machine: Machine) -> None:
+    machine.start_nodes()
+    done = machine.run("--no-build", "--kind", "a-name-that-is-not-short", COLUMNS="60")
+    command = "kubectl --context kind-a-name-that-is-not-short get pods --all-namespaces -o wide"
+    assert any(line.endswith(f" {command}") for line in done.stdout.splitlines()), done
 
 
 def test_what_was_installed_wires_a_pod(machine: Machine) -> None:
@@ -125,7 +131,11 @@ def test_routes_lead_to_the_address_that_a_restarted_node_has_now(machine: Machi
     ("constant", "key", "message"),
     [
         ("CIDRS_SECONDS", "cidrs_after", f"no podCIDR for {WORKER}: is podSubnet set"),
-        ("READY_SECONDS", "ready_after", f"not Ready: {WORKER}. Look at: kubectl describe node {WORKER}"),
+        (
+            "READY_SECONDS",
+            "ready_after",
+            f"not Ready: {WORKER}. Look at: kubectl --context kind-c describe node {WORKER}",
+        ),
     ],
 )
 def test_it_does_not_wait_for_ever(
@@ -152,6 +162,14 @@ def test_a_cluster_without_pod_range(machine: Machine) -> None:
     machine.start_nodes()
     machine.state["pod_subnet"] = []
     assert "the cluster has no podSubnet" in machine.fail("--kind")
+    assert not any(installed(node) for node in machine.nodes.values())
+
+
+def test_a_dual_stack_cluster_whose_node_has_no_ipv6_address(machine: Machine) -> None:
+    machine.start_nodes(*V6)
+    del machine.state["nodes"][WORKER]["addresses"][1]
+    said = machine.fail("--kind")
+    assert f"node {WORKER} has pods in fd00:10:244:2::/64, but no IPv6 address to reach them at" in said
     assert not any(installed(node) for node in machine.nodes.values())
 
 
@@ -222,18 +240,71 @@ def test_uninstall_deletes_it_also_where_the_nodes_were_refused(machine: Machine
     assert machine.state["clusters"] == []
 
 
-def test_uninstall_leaves_other_clusters_as_they_were(machine: Machine) -> None:
+def test_a_cluster_that_cannot_be_marked_as_made_here_does_not_stay(machine: Machine) -> None:
     machine.start_nodes()
+    machine.state["nodes"][WORKER]["full"] = True
+    said = machine.fail("--kind")
+    assert "No space left on device" in said
+    assert "the cluster cni-bridge-py, which had just been made, was deleted" in said
+    assert machine.state["clusters"] == []
+
+
+def assert_clean(node: Node) -> None:
+    assert pod_routes(node) == {}
+    assert list((node.root / "opt/cni/bin").iterdir()) == []
+    assert list((node.root / "etc/cni/net.d").iterdir()) == []
+    assert not (node.root / "opt/cni-bridge-py").exists()
+
+
+def test_uninstall_leaves_other_clusters_as_they_were(machine: Machine) -> None:
+    machine.start_nodes(*V6)
     machine.state["clusters"] = ["mine"]
     machine.succeed("--kind", "mine")
     said = machine.succeed("--uninstall", "--kind", "mine")
     assert machine.state["clusters"] == ["mine"]
     for name, node in machine.nodes.items():
-        assert pod_routes(node) == {}
-        assert list((node.root / "opt/cni/bin").iterdir()) == []
-        assert list((node.root / "etc/cni/net.d").iterdir()) == []
-        assert not (node.root / "opt/cni-bridge-py").exists()
+        assert_clean(node)
+        assert pod_routes(node, 6) == {}
         assert f"{name}: the plugin, its configuration and its routes are gone" in said
+    assert "waits for another CNI plugin" in said
+
+
+def test_uninstall_leaves_routes_that_others_made(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["clusters"] = ["mine"]
+    machine.succeed("--kind", "mine")
+    node = machine.nodes[WORKER]
+    node.run(*["ip", "route", "replace", "10.244.1.0/24", "via", "172.18.0.9"])
+    machine.succeed("--uninstall", "--kind", "mine")
+    assert pod_routes(node) == {"10.244.1.0/24": "172.18.0.9"}
+
+
+def test_uninstall_where_kubernetes_does_not_answer(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.state["clusters"] = ["mine"]
+    machine.succeed("--kind", "mine")
+    machine.state["api_after"] = 1000
+    machine.succeed("--uninstall", "--kind", "mine")
+    assert machine.state["clusters"] == ["mine"]
+    for node in machine.nodes.values():
+        assert_clean(node)
+
+
+def test_uninstall_deletes_a_cluster_that_was_made_here_where_kubernetes_does_not_answer(machine: Machine) -> None:
+    machine.start_nodes()
+    machine.succeed("--kind")
+    machine.state["api_after"] = 1000
+    machine.succeed("--uninstall", "--kind")
+    assert machine.state["clusters"] == []
+
+
+def test_the_proxy_before_several_control_planes_is_no_node(machine: Machine) -> None:
+    """It has neither a shell nor pods."""
+    machine.start_nodes()
+    machine.state["proxies"] = ["cni-bridge-py-external-load-balancer"]
+    machine.succeed("--kind")
+    machine.succeed("--uninstall", "--kind")
+    assert machine.state["clusters"] == []
 
 
 def test_uninstall_of_no_cluster(machine: Machine) -> None:
