@@ -100,16 +100,18 @@ find_python() {
     done
 }
 
-# The Debian packages that building takes and that are not there.
+# The Debian packages that a purpose takes and that are not there: `building`, or `--kind` where a container builds.
 missing_packages() {
     local python
     python=$(find_python)
     if [ -z "$python" ]; then
-        echo python3 python3-venv binutils
-        return
+        echo python3 python3-venv
+    else
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     fi
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    [ "$1" = building ] || return 0
     command -v objdump >/dev/null || echo binutils
+    [ -n "$python" ] || return 0
     # A bundle carries the interpreter as a shared library.
     "$python" - 2>/dev/null <<'EOF' || echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 import ctypes, sysconfig
@@ -117,24 +119,24 @@ ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
 EOF
 }
 
-check_build_tools() {
+check_packages() {
     local missing
     # Twice, because which libpython is needed is known once Python is there.
     for _ in 1 2; do
-        missing=$(missing_packages | xargs)
+        missing=$(missing_packages "$1" | xargs)
         [ -n "$missing" ] || return 0
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            say "Installing the Debian packages that the build needs: $missing"
+            say "Installing the Debian packages that $1 takes: $missing"
             # shellcheck disable=SC2086 # a list of words
             apt_get_install $missing || fail "apt-get could not install: $missing"
         fi
     done
-    missing=$(missing_packages | xargs)
+    missing=$(missing_packages "$1" | xargs)
     [ -z "$missing" ] && return
     if [[ $missing == python3\ * ]]; then
-        fail "building takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here"
+        fail "$1 takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here"
     fi
-    fail "building takes these packages (Debian's names): $missing" \
+    fail "$1 takes these packages (Debian's names): $missing" \
         "as root: apt-get install $missing"
 }
 
@@ -163,31 +165,31 @@ except ValueError as error:
 EOF
 }
 
+check_built() { [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"; }
+
 # --- building ---
 
-# What the bundle is made of and made with, as pyproject.toml has it.
+# The libraries that a purpose takes, as pyproject.toml has them.
 requirements() {
-    "$venv/bin/python" - "$checkout/pyproject.toml" <<'EOF'
+    "$venv/bin/python" - "$checkout/pyproject.toml" "$1" <<'EOF'
 import pathlib, sys, tomllib
 
 project = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["build"], sep="\n")
+print(*project["dependencies"], sep="\n")
+if sys.argv[2] == "building":
+    print(*project["optional-dependencies"]["build"], sep="\n")
 EOF
 }
 
 make_venv() {
     "$(find_python)" -m venv --clear "$venv"
-    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement <(requirements) ||
-        fail "pip could not install what the build needs; what it said is above"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement <(requirements "$1") ||
+        fail "pip could not install what $1 takes; what it said is above"
 }
 
 build_bundle() {
     say "Building $PLUGIN in $checkout/.build"
-    make_venv
-    run_pyinstaller
-}
-
-run_pyinstaller() {
+    make_venv building
     PYI_LOG_LEVEL=WARN "$venv/bin/python" -m PyInstaller --noconfirm \
         --distpath "$checkout/.build/dist" --workpath "$checkout/.build/work" "$checkout/$PLUGIN.spec" ||
         fail "PyInstaller could not build the executable; what it said is above"
@@ -306,10 +308,10 @@ install() {
     check_writable "$bin_dir"
     check_writable "$conf_dir"
     if [ "$build" = yes ]; then
-        check_build_tools
+        check_packages building
         build_bundle
     fi
-    [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"
+    check_built
     CNI_COMMAND=VERSION "$dist/$PLUGIN" </dev/null >/dev/null ||
         fail "the executable that was built does not start here; what it said is above"
     install_plugin
@@ -331,18 +333,19 @@ kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind 
 
 # What is done on nodes is in Python, and takes libraries.
 need_venv() {
-    if ! "$venv/bin/python" -c 'import netaddr, rich, PyInstaller' 2>/dev/null; then
-        check_build_tools
-        make_venv
+    if ! "$venv/bin/python" -c 'import netaddr, rich' 2>/dev/null; then
+        check_writable "$checkout/.build"
+        check_packages --kind
+        make_venv --kind
     fi
 }
 
 check_kind_tools() {
     local tool missing=()
-    for tool in docker kind kubectl; do
+    for tool in "$@"; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
-    [ ${#missing[@]} = 0 ] || fail "--kind takes docker, kind and kubectl; missing: ${missing[*]}"
+    [ ${#missing[@]} = 0 ] || fail "--kind takes $*; missing: ${missing[*]}"
     docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
 }
 
@@ -366,23 +369,20 @@ build_bundle_in_container() {
 }
 
 install_kind() {
-    check_kind_tools
+    check_kind_tools docker kind kubectl
     [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
-    if [ "$build" = yes ]; then
-        check_writable "$checkout/.build"
-        need_venv
-        if ! build_bundle_in_container; then
-            say "Not built in a container of $build_image: building with the Python of this machine"
-            run_pyinstaller
-        fi
-    fi
-    [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"
+    if [ "$build" = yes ]; then check_writable "$checkout/.build"; else check_built; fi
     need_venv
+    if [ "$build" = yes ] && ! build_bundle_in_container; then
+        say "Not built in a container of $build_image: building with the Python of this machine"
+        check_packages building
+        build_bundle
+    fi
     kind_tool install --config "$kind_config" ${image:+--image "$image"}
 }
 
 uninstall_kind() {
-    check_kind_tools
+    check_kind_tools docker kind
     need_venv
     kind_tool uninstall
 }

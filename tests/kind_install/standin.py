@@ -64,6 +64,9 @@ def docker(state: State, arguments: list[str]) -> None:
         case ["run", "--rm", "--interactive", image, "sh", "-euc", script]:
             if image in state["broken"]:
                 fail("docker: Error response from daemon: No space left on device")
+            if "prebuilt" in state:
+                sys.stdin.buffer.read()
+                script = f"tar -C {state['prebuilt']} -c -f - ."
             sys.exit(subprocess.run(["sh", "-euc", script]).returncode)
         case ["exec", "--interactive", node, *command]:
             execute(state, node, command, sys.stdin.buffer.read())

@@ -311,6 +311,50 @@ def test_uninstall_of_no_cluster(machine: Machine) -> None:
     assert "there is no kind cluster cni-bridge-py" in machine.fail("--uninstall", "--kind")
 
 
+@pytest.fixture
+def without_build_tools(machine: Machine, tmp_path: Path) -> str:
+    """A PATH without what only building takes, nor apt-get to get it; and a venv without PyInstaller."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+        for file in Path(directory).iterdir():
+            if file.name not in ("objdump", "apt-get") and not (commands / file.name).is_symlink():
+                (commands / file.name).symlink_to(file)
+    venv = machine.checkout / ".build/venv"
+    venv.unlink()
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin/python"
+    python.write_text(f'#!/bin/sh\ncase $* in *PyInstaller*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return f"{machine.path}:{commands}"
+
+
+def test_a_container_builds_without_build_tools_here(machine: Machine, without_build_tools: str) -> None:
+    machine.start_nodes()
+    machine.state |= {"images": [IMAGE], "prebuilt": str(machine.checkout / ".build/dist")}
+    done = machine.run("--kind", PATH=without_build_tools)
+    assert done.returncode == 0, done
+    assert f"Building cni-bridge-py in a container of {IMAGE}" in done.stdout
+    assert all(installed(node) for node in machine.nodes.values())
+
+
+def test_build_tools_are_asked_for_where_no_container_builds(machine: Machine, without_build_tools: str) -> None:
+    machine.start_nodes()
+    done = machine.run("--kind", PATH=without_build_tools)
+    assert done.returncode == 1
+    assert f"Not built in a container of {IMAGE}" in done.stdout
+    assert "building takes these packages" in done.stderr
+    assert "binutils" in done.stderr
+    assert machine.calls("kind create") == []
+
+
+def test_uninstall_takes_neither_build_tools_nor_kubectl(machine: Machine, without_build_tools: str) -> None:
+    machine.state["clusters"] = ["mine"]
+    (machine.path / "kubectl").unlink()
+    done = machine.run("--uninstall", "--kind", "mine", PATH=without_build_tools)
+    assert done.returncode == 0, done
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["images", "registry", "broken", ""])
 def test_it_builds_in_a_container_where_it_can(machine: Machine, where: str) -> None:
