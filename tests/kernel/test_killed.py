@@ -1,16 +1,15 @@
-"""Whatever kills the plugin, and whenever: the next calls heal what it left."""
+"""What the killed and the dead held is taken back, and nothing else. tests/faults kills at every system call."""
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterator
 
 import pytest
 
+from tests.faults import strace
+from tests.faults.strace import Moment
 from tests.harness import Json, Node, Plugin, Pod
 from tests.kernel.networks import (
-    GATEWAY,
     NAME,
     add_pod,
     addresses_of,
@@ -22,22 +21,13 @@ from tests.kernel.networks import (
     veths,
 )
 
-CONF = dual_stack(hairpinMode=True)
 SIGKILL = 9
 NO_ADDRESS = 102
 
-MOMENTS = {
-    "ADD": ["sendto", "mkdir", "link", "write", "flock", "setns"],
-    "DEL": ["sendto", "unlink", "rmdir", "flock"],
-}
-"""The system calls of each verb that change something: it is killed on the way into each of them."""
 
-
-def killed_at(plugin: Plugin, syscall: str, occurrence: int) -> Plugin:
-    """The plugin, killed when it makes a system call for the nth time."""
-    inject = f"inject={syscall}:signal=KILL:when={occurrence}"
-    strace = ("strace", "--follow-forks", "-qqq", "-o", "/dev/null", "-e", f"trace={syscall}", "-e", inject)
-    return Plugin([*strace, *plugin.argv], cni_path=plugin.cni_path)
+def add_killed(node: Node, plugin: Plugin, moment: Moment, conf: Json, pod: Pod) -> None:
+    """An ADD that is killed on its way into a system call."""
+    strace.killed(node, plugin, moment, lambda dying: dying.call(node, "ADD", conf, pod))
 
 
 def killed_after(plugin: Plugin, seconds: float) -> Plugin:
@@ -45,65 +35,12 @@ def killed_after(plugin: Plugin, seconds: float) -> Plugin:
     return Plugin(["timeout", "--signal=KILL", f"{seconds:.4f}", *plugin.argv], cni_path=plugin.cni_path)
 
 
-def kills(plugin: Plugin, syscall: str) -> Iterator[Plugin]:
-    """The plugin, killed at the first, the second, the third ... such system call; endless."""
-    return (killed_at(plugin, syscall, occurrence) for occurrence in itertools.count(1))
-
-
-def was_killed(dying: Plugin, node: Node, verb: str, conf: Json, pod: Pod) -> bool:
-    """Call it; whether it was killed, rather than done before its time had come."""
-    reply = dying.call(node, verb, conf, pod)
-    assert reply.status in (-SIGKILL, 128 + SIGKILL, 0), reply
-    return reply.status != 0
-
-
-def assert_works(plugin: Plugin, node: Node, conf: Json, pod: Pod) -> None:
-    """The pod can be attached, is reached, passes CHECK, and leaves nothing when it goes."""
-    result = plugin.add(node, conf, pod)
-    assert all(pod.ping(gateway) for gateway in GATEWAY.values())
-    assert plugin.check(node, conf, pod, result).result == {}
-    plugin.delete(node, conf, pod)
-    assert_nothing_left(node)
-
-
-@pytest.mark.parametrize("syscall", MOMENTS["ADD"])
-def test_add_killed(make_node: type[Node], plugin: Plugin, syscall: str) -> None:
-    """On a fresh node, so that it dies over the shared things, too. The runtime then calls DEL."""
-    with make_node() as node:
-        pod = node.pod("pod")
-        assert_works(plugin, node, CONF, pod)
-        healthy = node.snapshot()
-    for count, dying in enumerate(kills(plugin, syscall)):
-        with make_node() as node:
-            pod = node.pod("pod")
-            if not was_killed(dying, node, "ADD", CONF, pod):
-                assert count > 0, f"an ADD never calls {syscall}: the list of moments is wrong"
-                return
-            plugin.delete(node, CONF, pod)
-            assert_nothing_left(node)
-            assert_works(plugin, node, CONF, pod)
-            assert node.snapshot() == healthy
-
-
-@pytest.mark.parametrize("syscall", MOMENTS["DEL"])
-def test_delete_killed(node: Node, plugin: Plugin, syscall: str) -> None:
-    for count, dying in enumerate(kills(plugin, syscall)):
-        pod, _ = add_pod(plugin, node, CONF)
-        if not was_killed(dying, node, "DEL", CONF, pod):
-            assert count > 0, f"a DEL never calls {syscall}: the list of moments is wrong"
-            return
-        plugin.delete(node, CONF, pod)
-        assert_nothing_left(node)
-        assert_works(plugin, node, CONF, pod)
-        pod.close()
-
-
 def test_add_killed_and_node_rebooted(node: Node, plugin: Plugin) -> None:
     """Nobody calls DEL for what was before the reboot, and the leases are still there."""
     conf = small(ipMasq=True)
-    for dying in itertools.islice(kills(plugin, "sendto"), 4, 16, 3):
+    for occurrence in range(5, 17, 3):
         pod = node.pod()
-        assert was_killed(dying, node, "ADD", conf, pod)
+        add_killed(node, plugin, Moment("sendto", occurrence), conf, pod)
         pod.close()
     for link in (*veths(node), "cni0"):
         node.run("ip", "link", "delete", link, check=False)  # a veth goes with its pod, sooner or later
@@ -163,7 +100,7 @@ class TestReclaiming:
         """The address was not claimed yet; another has it now, and keeps it."""
         conf = small("10.22.0.0/30")
         pod, other = node.pod(), node.pod()
-        assert was_killed(killed_at(plugin, "link", 1), node, "ADD", conf, pod)
+        add_killed(node, plugin, Moment("link", 1), conf, pod)
         result = plugin.add(node, conf, other)
         plugin.delete(node, conf, pod)
         assert plugin.check(node, conf, other, result).result == {}

@@ -1,0 +1,34 @@
+"""What the sweeps share: the sweep itself, and the counts at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness import Node, Plugin
+
+pytest.register_assert_rewrite("tests.faults.ground", "tests.faults.strace", "tests.faults.sweep")
+
+from tests.faults.sweep import Sweep  # noqa: E402  (its assertions are to be rewritten)
+
+COUNTED = ("system calls", "kills", "errors")
+"""The properties that sweeps record."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was done."""
+    totals: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                totals.update({name: n for name, n in report.user_properties if name in COUNTED})
+    if totals:
+        terminalreporter.write_line("swept: " + ", ".join(f"{totals[name]} {name}" for name in COUNTED))
+
+
+@pytest.fixture
+def sweep(make_node: Callable[[], Node], plugin: Plugin, record_property: Callable[[str, object], None]) -> Sweep:
+    """What tries faults on the plugin, one after the other."""
+    return Sweep(make_node, plugin, record_property)
