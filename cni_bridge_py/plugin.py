@@ -111,7 +111,8 @@ def status(request: Request, raw: dict[str, Any]) -> None:
         try:
             kernel.nftables.generation()
         except (NetlinkError, OSError) as error:
-            msg = f"ipMasq: this kernel has no nftables: {error}"
+            key = "ipMasq" if config.ip_masq else "macspoofchk"
+            msg = f"{key}: this kernel has no nftables: {error}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
     if config.bridge_netfilter and not has_bridge_netfilter():
         msg = "bridgeNetfilter: this kernel has no br_netfilter: a pod gets no answer from a Service on its own node"
@@ -130,11 +131,14 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     if config.mac_spoof_check:
         stale += [name for name in kernel.nftables.guarded() if name not in links and name not in valid]
     errors = Errors()
+    kept = set(valid)
     for host in stale:
+        kept.add(host)  # an address is in use until its veth is gone
         with errors:
             apply_all(plan.detachment(config, host), kernel)
+            kept.remove(host)
     with errors, _ipam(config, request, raw, kernel) as ipam:
-        ipam.gc(lambda key: key.startswith(names.VETH_PREFIX) and key not in valid)
+        ipam.gc(lambda key: key.startswith(names.VETH_PREFIX) and key not in kept)
     errors.report()
 
 

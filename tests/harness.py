@@ -406,6 +406,16 @@ class Plugin:
         executable.chmod(0o755)
         return cls(executable)
 
+    def under(self, *command: str) -> Plugin:
+        """The same plugin, started by another command: strace, say, or setpriv."""
+        started = Plugin([*command, *self.argv], cni_path=self.cni_path)
+        started.type = self.type
+        return started
+
+    def confined(self, capability: str) -> Plugin:
+        """The same plugin, run by a root that lacks a capability."""
+        return self.under("setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}")
+
     def install(self, node: Node) -> None:
         """Link this plugin and the reference ones into the node's /opt/cni/bin, for a runtime."""
         for directory in (REFERENCE_BIN_DIR, self.bin_dir):

@@ -301,13 +301,13 @@ class TestRights:
     """Root without some of root's rights, as in a container."""
 
     def test_without_the_right_to_make_links(self, node: Node, plugin: Plugin) -> None:
-        error = refused(confined(plugin, "net_admin"), node, dual_stack(), node.pod())
+        error = refused(plugin.confined("net_admin"), node, dual_stack(), node.pod())
         assert error["code"] == NOT_PERMITTED
         assert BRIDGE in error["msg"]
 
     def test_without_the_right_to_enter_namespaces(self, used: Node, plugin: Plugin) -> None:
         pod = used.pod()
-        error = refused(confined(plugin, "sys_admin"), used, dual_stack(), pod)
+        error = refused(plugin.confined("sys_admin"), used, dual_stack(), pod)
         assert error["code"] == NOT_PERMITTED
         assert "namespace" in error["msg"]
         assert "None" not in error["msg"]
@@ -327,12 +327,6 @@ class TestRights:
         make_sysctls_read_only(node)
         pod, _ = add_pod(plugin, node, dual_stack())
         assert all(pod.ping(gateway) for gateway in GATEWAY.values())
-
-
-def confined(plugin: Plugin, capability: str) -> Plugin:
-    """The plugin, run by a root that lacks a capability."""
-    drop = [f"--bounding-set=-{capability}", f"--inh-caps=-{capability}"]
-    return Plugin(["setpriv", *drop, *plugin.argv], cni_path=plugin.cni_path)
 
 
 def make_sysctls_read_only(node: Node) -> None:

@@ -120,7 +120,7 @@ def test_delete_while_an_add_is_under_way(node: Node, plugin: Plugin) -> None:
     # The first message asks whether the host's end is there, the second is sent when the address is claimed.
     delay = "inject=sendto:delay_enter=2000000:when=2"
     strace = ("strace", "--follow-forks", "-qqq", "-o", "/dev/null", "-e", "trace=sendto", "-e", delay)
-    slow = Plugin([*strace, *plugin.argv], cni_path=plugin.cni_path)
+    slow = plugin.under(*strace)
     with ThreadPoolExecutor() as pool:
         adding = pool.submit(slow.call, node, "ADD", conf, pod)
         while not node.leases(NAME):
@@ -161,7 +161,7 @@ def paused(plugin: Plugin, node: Node, conf: Json, pod: Pod, occurrence: int) ->
     trace.touch()
     inject = f"inject=sendto:signal=STOP:when={occurrence}"
     strace = ("strace", "--follow-forks", "-o", str(trace), "-e", "trace=sendto", "-e", inject)
-    traced = Plugin([*strace, *plugin.argv], cni_path=plugin.cni_path)
+    traced = plugin.under(*strace)
     with ThreadPoolExecutor() as pool:
         call = pool.submit(traced.call, node, "ADD", conf, pod)
         while not (call.done() or "stopped by SIGSTOP" in trace.read_text()):

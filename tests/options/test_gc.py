@@ -62,6 +62,26 @@ def test_it_goes_on_past_errors(node: Node, plugin: Plugin) -> None:
     assert veths(node) == []
 
 
+def test_all_errors_are_told(node: Node, plugin: Plugin) -> None:
+    conf = dual_stack()
+    hosts = [host_veth(result) for _, result in (add_pod(plugin, node, conf) for _ in range(2))]
+    node.run("sh", "-c", "cd /var/lib/cni/networks && mv podnet kept && touch podnet")
+    error = plugin.confined("net_admin").gc(node, conf).error
+    assert error["code"] == 101, "the first one's"
+    assert [each for each in (*hosts, "/var/lib/cni/networks/podnet") if each not in error["msg"]] == []
+
+
+def test_a_veth_that_stays_keeps_its_addresses(node: Node, plugin: Plugin) -> None:
+    conf = dual_stack()
+    _, result = add_pod(plugin, node, conf)
+    gone, _ = add_pod(plugin, node, conf)
+    gone.run("ip", "link", "delete", "eth0")
+    assert host_veth(result) in plugin.confined("net_admin").gc(node, conf).error["msg"]
+    assert sorted(node.leases("podnet")) == sorted(addresses_of(result))
+    assert plugin.gc(node, conf).result == {}
+    assert_nothing_left(node)
+
+
 def test_without_a_list_nothing_is_removed(node: Node, plugin: Plugin) -> None:
     _, result = add_pod(plugin, node, dual_stack())
     error = plugin.call(node, "GC", dual_stack(), ifname=None).error

@@ -48,6 +48,25 @@ def test_why_none_could_be(node: Node, plugin: Plugin, prepare: str, keys: Json,
     assert (error["code"], message in error["msg"]) == (code, True), error
 
 
+@pytest.mark.parametrize("key", ["ipMasq", "macspoofchk"])
+def test_a_kernel_without_nftables(node: Node, plugin: Plugin, key: str) -> None:
+    # The first socket is rtnetlink's, which every kernel has.
+    without = "inject=socket:error=EPROTONOSUPPORT:when=2+"
+    strace = ("strace", "--follow-forks", "-qqq", "-o", "/dev/null", "-e", "trace=socket", "-e", without)
+    conf = network(4) | {key: True}
+    error = plugin.under(*strace).status(node, conf).error
+    assert (error["code"], f"{key}: this kernel has no nftables: " in error["msg"]) == (50, True), error
+    assert plugin.under(*strace).status(node, network(4)).result == {}
+
+
+def test_a_kernel_without_br_netfilter(node: Node, plugin: Plugin) -> None:
+    node.run("sh", "-c", "test ! -e /proc/sys/net/bridge || mount -t tmpfs tmpfs /proc/sys/net/bridge")
+    error = plugin.status(node, network(4, bridgeNetfilter=True)).error
+    assert (error["code"], "this kernel has no br_netfilter" in error["msg"]) == (51, True), error
+    assert error["details"] == "run: modprobe br_netfilter"
+    assert plugin.status(node, network(4)).result == {}
+
+
 def test_a_full_range(node: Node, plugin: Plugin) -> None:
     conf = small("10.22.0.0/30")
     pod, _ = add_pod(plugin, node, conf)
