@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -233,6 +233,47 @@ def test_default_route_twice(node: Node, plugin: Plugin) -> None:
     for version in (4, 6):
         assert [route["dst"] for route in pod.routes(version)].count("default") == 1
     assert plugin.check(node, conf, pod, result).result == {}
+
+
+ROUTE = {
+    4: {"dst": "198.51.100.0/24", "gw": "10.22.0.9", "priority": 50, "table": 100, "mtu": 1400, "advmss": 1300},
+    6: {"dst": "2001:db8:9::/64", "gw": "fd00:22::9", "priority": 50, "table": 100, "mtu": 1400, "advmss": 1300},
+}
+ROUTE[4]["scope"] = 200  # IPv6 has none
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "value"),
+    [
+        *[(version, "priority", 51) for version in (4, 6)],
+        *[(version, "table", 101) for version in (4, 6)],
+        *[(version, "mtu", 1399) for version in (4, 6)],
+        *[(version, "advmss", 1299) for version in (4, 6)],
+        (4, "dst", "198.51.100.0/25"),
+        (6, "dst", "2001:db8:9::/65"),
+        (4, "gw", "10.22.0.8"),
+        (6, "gw", "fd00:22::8"),
+        (4, "scope", 0),
+    ],
+)
+def test_route_that_differs_in_one_field(node: Node, plugin: Plugin, version: int, field: str, value: Any) -> None:
+    route = ROUTE[version]
+    conf = dual_stack(ipam={"routes": [route]})
+    pod, result = add_pod(plugin, node, conf)
+    pod.run(*ip_route("delete", version, route))
+    pod.run(*ip_route("add", version, {**route, field: value}))
+    error = plugin.check(node, conf, pod, result).error
+    assert (error["code"], f"{route['dst']} via {route['gw']}" in error["msg"]) == (NOT_AS_EXPECTED, True), error
+    pod.run(*ip_route("delete", version, {**route, field: value}))
+    pod.run(*ip_route("add", version, route))
+    assert plugin.check(node, conf, pod, result).result == {}
+
+
+def ip_route(verb: str, version: int, route: Json) -> list[str]:
+    """The ip(8) command that adds or deletes a route of a configuration."""
+    words = {"gw": "via", "priority": "metric"}
+    fields = [f"{words.get(key, key)} {value}" for key, value in route.items() if key != "dst"]
+    return f"ip -{version} route {verb} {route['dst']} dev eth0 {' '.join(fields)}".split()
 
 
 def test_layer_two_only(node: Node, plugin: Plugin) -> None:
