@@ -37,8 +37,9 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
 def delete(request: Request, raw: dict[str, Any]) -> None:
     """DEL: take them back."""
     host_local, ips = _host_local(request, raw)
-    with host_local as ipam:
-        ipam.delete(ips)
+    if not host_local.is_unused():
+        with host_local as ipam:
+            ipam.delete(ips)
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:

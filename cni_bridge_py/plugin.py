@@ -190,7 +190,8 @@ def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: 
 
 
 def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
-    if kernel.host.link(host):
+    link = kernel.host.link(host)
+    if link and link.kind == "veth":
         msg = f"container {request.container_id} has {request.ifname} already: {host} is its host veth"
         raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
 
@@ -206,6 +207,8 @@ def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel
             apply_all(steps, kernel)
         return
     apply_all(steps, kernel)
+    if ipam.is_unused():
+        return
     with ipam:
         # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
         apply_all(steps, kernel)

@@ -30,6 +30,10 @@ class Delegated:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
+    def is_unused(self) -> bool:
+        """Whether anything is held only the plugin knows."""
+        return False
+
     def add(self) -> Result:
         """Get addresses. Raises CniError, and holds none then."""
         answer = self._run("ADD")

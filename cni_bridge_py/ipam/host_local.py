@@ -69,6 +69,10 @@ class HostLocal:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._store.__exit__(kind, error, trace)
 
+    def is_unused(self) -> bool:
+        """Whether there is no store, so that nothing can be held, nor need a lock be made to give it back."""
+        return not os.path.exists(self._store.path)
+
     def add(self) -> Result:
         """Claim one address from each range set, a requested one where it is of that set.
 
@@ -140,6 +144,10 @@ class HostLocal:
             folder = os.path.dirname(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
+        space = os.statvfs(folder)
+        # A file system that counts no inodes (btrfs) has 0 of 0.
+        if not space.f_bavail or (space.f_files and not space.f_favail):
+            raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: there is no room left in {folder}")
         taken = self._store.taken()
         for ranges in self._config.range_sets:
             # More files than addresses is the only way to be full, and nearly never so.
@@ -167,9 +175,7 @@ class HostLocal:
             return claimed
         if wanted:
             ip = format_ip(*wanted)
-            container_id, ifname = self._store.holder(ip) or ("", "")
-            msg = f"requested address {ip} is taken by container {container_id}, interface {ifname}"
-            raise CniError(NO_ADDRESS, msg)
+            raise CniError(NO_ADDRESS, f"requested address {ip} is taken by {_who(self._store.holder(ip))}")
         raise CniError(NO_ADDRESS, *self._exhausted(ranges))
 
     def _try_claim(self, position: int, ranges: RangeSet, wanted: tuple[int, int] | None) -> IPConfig | None:
@@ -187,6 +193,8 @@ class HostLocal:
         return None
 
     def _reclaim(self) -> None:
+        for ip in self._store.ownerless():
+            self._store.release(ip)
         for key in self._store.attachments():
             if key != self._attachment.key and not self._is_living(key):
                 self._store.release_attachment(key)
@@ -195,7 +203,7 @@ class HostLocal:
         """Whether no address is free or held by the dead."""
         if any(each.format(value) not in taken for each, value in candidates(ranges, None)):
             return False
-        return all(self._is_living(key) for key in self._store.attachments())
+        return not self._store.ownerless() and all(self._is_living(key) for key in self._store.attachments())
 
     def _exhausted(self, ranges: RangeSet) -> tuple[str, str]:
         return (
@@ -208,9 +216,12 @@ class HostLocal:
         if holder is None:
             raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is missing")
         if not self._is_mine(holder):
-            container_id, ifname = holder
-            who = f"container {container_id}, interface {ifname}"
-            raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {who}")
+            raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {_who(holder)}")
+
+
+def _who(holder: tuple[str, str] | None) -> str:
+    container_id, ifname = holder or ("", "")
+    return f"container {container_id}, interface {ifname}" if container_id else "something that is no lease"
 
 
 def preview(range_sets: list[RangeSet]) -> list[IPConfig]:

@@ -8,11 +8,15 @@
 A lease of ours is written under `.attachments` first and then linked to its place: link(2) is the atomic claim, so
 that no lease is ever seen half-written, and an attachment's leases are found without reading all the others. The
 reference, which walks the whole tree and compares contents, sees and removes both names.
+
+Files are readable for all, as the reference's are, but for the lock: who can open a file can hold its lock. What is
+there under those names and is no regular file is never followed, waited for, or taken for a lease of anybody.
 """
 
 from __future__ import annotations
 
 import os
+from errno import EISDIR, ELOOP, ENXIO
 from fcntl import LOCK_EX, flock
 
 from cni_bridge_py.addresses import parse_ip
@@ -28,6 +32,9 @@ LARGEST_LEASE = 1 << 17
 
 LAST_RESERVED = "last_reserved_ip."
 
+NO_REGULAR_FILE = (EISDIR, ELOOP, ENXIO)
+"""What open(2) or read(2) says of a directory, a symbolic link, a socket."""
+
 
 class LeaseStore:
     """One network's leases. As a context manager it holds the network's lock.
@@ -42,9 +49,8 @@ class LeaseStore:
 
     def __enter__(self) -> LeaseStore:
         try:
-            os.makedirs(self.path, mode=0o755, exist_ok=True)
-            self._lock = os.open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            flock(self._lock, LOCK_EX)
+            while not self._take_lock():
+                pass
         except OSError as error:
             raise _failed(self.path, error) from None
         return self
@@ -54,10 +60,20 @@ class LeaseStore:
         if isinstance(error, OSError):
             raise _failed(self.path, error) from None
 
+    def _take_lock(self) -> bool:
+        """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
+        _make_directory(self.path)
+        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
+        flock(self._lock, LOCK_EX)
+        if os.fstat(self._lock).st_nlink:
+            return True
+        os.close(self._lock)
+        return False
+
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
         """Take `ip` for an attachment; return whether it was free. `key` is the attachment's name in the index."""
         mine = f"{self.path}/{INDEX}/{key}/{ip}"
-        os.makedirs(f"{self.path}/{INDEX}/{key}", exist_ok=True)
+        _make_directory(f"{self.path}/{INDEX}/{key}")
         _write(mine, f"{container_id}\r\n{ifname}")
         try:
             os.link(mine, f"{self.path}/{ip}")
@@ -78,36 +94,51 @@ class LeaseStore:
             return None  # without it round-robin starts afresh, no more
 
     def remember(self, position: int, ip: str) -> None:
-        """Note the address that was given out from a range set."""
-        _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
+        """Note the address that was given out from a range set, which is claimed even where this cannot be done."""
+        try:
+            _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
+        except OSError:
+            pass
 
     def attachments(self) -> list[str]:
         """The keys of the attachments that hold leases of ours."""
-        return _entries(f"{self.path}/{INDEX}")
+        try:
+            with os.scandir(f"{self.path}/{INDEX}") as entries:
+                return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
 
     def of_attachment(self, key: str) -> list[str]:
         """The addresses that an attachment holds through the index."""
         return [ip for ip in _entries(f"{self.path}/{INDEX}/{key}") if self._is_claimed(key, ip)]
 
     def holder(self, ip: str) -> tuple[str, str] | None:
-        """Container id and interface name of who holds `ip` (no interface name in leases of before 2018)."""
+        """Container id and interface name of who holds `ip` (no interface name in leases of before 2018).
+
+        Both are empty where there is something else than a lease.
+        """
         try:
             container_id, _, ifname = _read(f"{self.path}/{ip}").strip().partition("\r\n")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno in NO_REGULAR_FILE:
+                return "", ""
+            raise
         return container_id, ifname
 
     def release_attachment(self, key: str) -> None:
         """Release what an attachment holds through the index; nothing held is no error."""
         folder = f"{self.path}/{INDEX}/{key}"
-        for ip in _entries(folder):
+        try:
+            ips = os.listdir(folder)
+        except FileNotFoundError:
+            return
+        for ip in ips:
             if self._is_claimed(key, ip):
                 _remove(f"{self.path}/{ip}")
             _remove(f"{folder}/{ip}")
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            pass
+        os.rmdir(folder)
 
     def release(self, ip: str) -> None:
         """Release an address, whoever wrote its lease; not taken is no error."""
@@ -116,8 +147,15 @@ class LeaseStore:
     def foreign(self) -> list[str]:
         """The addresses whose leases another plugin wrote."""
         # Ours have two names. scandir() gives the entries, st_nlink tells without opening them.
+        return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_nlink == 1]
+
+    def ownerless(self) -> list[str]:
+        """The addresses whose leases are empty: who made them died before writing, since the lock is ours now."""
+        return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_size == 0]
+
+    def _leases(self) -> list[os.DirEntry[str]]:
         with os.scandir(self.path) as entries:
-            return [entry.name for entry in entries if _is_ip(entry.name) and entry.stat().st_nlink == 1]
+            return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
     def _is_claimed(self, key: str, ip: str) -> bool:
         # Between writing and linking we may have been killed, and the address since given to another.
@@ -142,8 +180,25 @@ def _entries(folder: str) -> list[str]:
         return []
 
 
+def _make_directory(path: str) -> None:
+    """Make a directory and those above it, unless they are there; whatever the umask, only root may write there."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path))
+        _make_directory(path)
+
+
+def _open(path: str, flags: int, mode: int = 0) -> int:
+    # A pipe would be waited for, a link followed out of the directory.
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+
+
 def _read(path: str) -> str:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = _open(path, os.O_RDONLY)
     try:
         return os.read(file, LARGEST_LEASE).decode(errors="replace")
     finally:
@@ -152,7 +207,7 @@ def _read(path: str) -> str:
 
 def _write(path: str, text: str) -> None:
     # Not open(): it costs an import of the codec and a buffer for 70 bytes.
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         os.write(file, text.encode())
     finally:

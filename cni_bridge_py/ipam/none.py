@@ -21,6 +21,10 @@ class NoIpam:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
+    def is_unused(self) -> bool:
+        """Nothing is held."""
+        return True
+
     def add(self) -> Result:
         """No addresses."""
         return Result([], [], [], {})

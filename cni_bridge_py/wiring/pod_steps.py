@@ -364,8 +364,10 @@ class DeleteVethPair(Step):
         return f"unplug the pod: {self.host}, and with it the end in the pod"
 
     def apply(self, kernel: Kernel) -> None:
-        with Tolerating(ENODEV):  # gone is what was wanted
-            kernel.host.ask(rtnetlink.del_link(self.host))
+        link = kernel.host.link(self.host)
+        if link and link.kind == "veth":  # something else of that name is somebody else's
+            with Tolerating(ENODEV):  # gone is what was wanted
+                kernel.host.ask(rtnetlink.del_link(self.host))
 
     def commands(self) -> list[str]:
         return [f"ip link del {self.host}"]

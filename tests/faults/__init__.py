@@ -1,0 +1,1 @@
+"""What fails: the plugin at any moment, the ground that it works on, and what it is given."""

@@ -9,7 +9,8 @@ import pytest
 
 from tests.harness import Node, Plugin
 
-pytest.register_assert_rewrite("tests.faults.ground", "tests.faults.strace", "tests.faults.sweep")
+for helper in ("faults.ground", "faults.strace", "faults.sweep", "kernel.networks"):
+    pytest.register_assert_rewrite(f"tests.{helper}")
 
 from tests.faults.sweep import Sweep  # noqa: E402  (its assertions are to be rewritten)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tests.harness import Json, Node, Plugin, Pod, Reply
@@ -24,6 +22,7 @@ from tests.kernel.networks import (
     store_files,
     veths,
 )
+from tests.kernel.pausing import paused
 
 NO_ADDRESS = 102
 
@@ -149,27 +148,6 @@ def test_networks_at_once(node: Node, plugin: Plugin) -> None:
         rules = masquerade_rules(node, f"net{number}")
         assert rules[-1] == "ip saddr 10.22.0.0/16 masquerade fully-random"
         assert len(rules) == 3
-
-
-@contextlib.contextmanager
-def paused(plugin: Plugin, node: Node, conf: Json, pod: Pod, occurrence: int) -> Iterator[Future[Reply]]:
-    """An ADD that sends its nth netlink message and goes no further until the `with` is left.
-
-    It is done already in the `with` where it has fewer messages to send.
-    """
-    trace = node.directory / "trace"
-    trace.touch()
-    inject = f"inject=sendto:signal=STOP:when={occurrence}"
-    strace = ("strace", "--follow-forks", "-o", str(trace), "-e", "trace=sendto", "-e", inject)
-    traced = plugin.under(*strace)
-    with ThreadPoolExecutor() as pool:
-        call = pool.submit(traced.call, node, "ADD", conf, pod)
-        while not (call.done() or "stopped by SIGSTOP" in trace.read_text()):
-            time.sleep(0.01)
-        yield call
-        if not call.done():
-            *_, stopped = [line for line in trace.read_text().splitlines() if "stopped by SIGSTOP" in line]
-            node.run("kill", "-CONT", stopped.split()[0])
 
 
 def test_overtaken_at_any_point(make_node: type[Node], plugin: Plugin) -> None:

@@ -580,11 +580,10 @@ def test_what_fails_under_the_lock_is_error_5(directory: Directory, store: Lease
     assert (error.code, error.msg) == (5, f"lease store {directory}/.attachments/veth1: Not a directory")
 
 
-def test_a_lease_that_is_a_directory_is_error_5(directory: Directory, store: LeaseStore) -> None:
+def test_a_directory_is_nobodys_lease(directory: Directory, store: LeaseStore) -> None:
     (directory / "10.1.0.2").mkdir(parents=True)
     error = refusal(check, store, ONE, "10.1.0.2/29")
-    assert error.code == 5
-    assert str(directory) in error.msg
+    assert (error.code, error.msg) == (105, f"lease {directory}/10.1.0.2 is held by something that is no lease")
 
 
 def test_a_disk_that_is_full_claims_nothing(
