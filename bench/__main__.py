@@ -17,8 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from bench import figures, sections
+from bench.bare import build_bare
 from bench.contestants import CHECKOUT, contestants
 from bench.figures import Row, Sample
+from bench.pages import write_pages
 from bench.quiet import wait_until_idle
 from bench.setup import FULL, QUICK, Setup, Sizes
 from bench.table import on_terminal, tables
@@ -27,9 +29,6 @@ from tests.harness import REFERENCE_BIN_DIR, Node
 
 WIDTH = 160
 """Columns. Tables are not squeezed into a terminal that has fewer."""
-
-PATIENCE = 20
-"""Seconds to wait for the machine to become idle, before each section."""
 
 
 def main() -> None:
@@ -40,16 +39,19 @@ def main() -> None:
     console = Console()
     console.width = max(console.width, WIDTH)
     plugin = arguments.plugin or build_bundle() / "cni-bridge-py"
-    directories = {"reference": REFERENCE_BIN_DIR} | {each.name: each for each in arguments.against}
-    setup = Setup(contestants(plugin.resolve(), directories), sizes(arguments))
+    directories = {"reference": REFERENCE_BIN_DIR} | {f"{each}/": each.resolve() for each in arguments.against}
+    setup = Setup(contestants(plugin.resolve(), directories), sizes(arguments), str(build_bare()))
     rows: list[Row] = []
     for name in arguments.sections:
         found = measure(name, setup, console)
+        console.print(import_module(f"bench.sections.{name}").TITLE, style="bold")
         for table in tables(found):
-            console.print(on_terminal(table, import_module(f"bench.sections.{name}").TITLE))
+            console.print(on_terminal(table))
         rows += found
     if arguments.json:
         arguments.json.write_text(json.dumps(report(rows, setup), indent=2) + "\n")
+    if arguments.write:
+        write_pages(rows, setup, machine())
 
 
 def read_arguments() -> argparse.Namespace:
@@ -61,24 +63,33 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(sections.NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a look within two minutes: smaller sizes")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each thing is measured")
-    parser.add_argument("--pods", type=int, nargs="+", metavar="N", help="sizes for the section growth")
+    parser.add_argument("--pods", type=numbers, metavar="N,N...", help="sizes for the section growth")
     parser.add_argument("--burst", type=int, metavar="N", help="how many pods come at once")
-    parser.add_argument("--leases", type=int, nargs="+", metavar="N", help="sizes for the section ipam")
+    parser.add_argument("--leases", type=numbers, metavar="N,N...", help="sizes for the section ipam")
     parser.add_argument("--plugin", type=Path, help="our executable (default: the bundle, built if need be)")
     parser.add_argument(
         "--against", type=Path, action="append", default=[], metavar="DIR", help="more plugins to compare with"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--write", action="store_true", help="put the figures into README.md and bench/ of this checkout"
+    )
     arguments = parser.parse_args()
+    if arguments.write and arguments.sections:
+        parser.error("--write takes all sections")
     unknown = [name for name in arguments.sections if name not in sections.NAMES]
     if unknown:
         parser.error(f"no section {', '.join(unknown)}: there are {', '.join(sections.NAMES)}")
     arguments.sections = arguments.sections or sections.NAMES
-    arguments.against = [directory.resolve() for directory in arguments.against]
     for directory in arguments.against:
         if not (directory / "bridge").exists() or not (directory / "host-local").exists():
             parser.error(f"--against {directory}: there must be a bridge and a host-local")
     return arguments
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`1,50,100`, as an argument."""
+    return tuple(map(int, text.split(",")))
 
 
 def sizes(arguments: argparse.Namespace) -> Sizes:
@@ -89,7 +100,7 @@ def sizes(arguments: argparse.Namespace) -> Sizes:
 
 def measure(name: str, setup: Setup, console: Console) -> list[Row]:
     """The rows of a section."""
-    if not wait_until_idle(PATIENCE):
+    if not wait_until_idle(setup.sizes.patience):
         console.print("This machine is busy with something else: do not trust the figures.", style="yellow")
     started = time.monotonic()
     with console.status(f"measuring {name}"):
@@ -99,7 +110,10 @@ def measure(name: str, setup: Setup, console: Console) -> list[Row]:
 
 
 def samples(name: str, setup: Setup) -> Iterator[Sample]:
-    """Measure a section in a node of its own."""
+    """Measure a section, in a node of its own."""
+    if name in sections.OUTSIDE:
+        yield from import_module(f"bench.sections.{name}").measure(setup)
+        return
     with Node() as node:
         argv = ("env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "bench.inside", name)
         process = node.popen(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

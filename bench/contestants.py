@@ -48,7 +48,10 @@ class Contestant:
 
 
 def contestants(plugin: Path, directories: dict[str, Path]) -> list[Contestant]:
-    """Ours, and the `bridge` of each directory (by name) with each masquerade backend that it has."""
+    """Ours, and the `bridge` of each directory (by name) with each masquerade backend that it has.
+
+    One that has several takes iptables unless told, where there is such a command.
+    """
     found = [Contestant(OURS, str(plugin))]
     for name, directory in directories.items():
         reference = Contestant(name, str(directory / "bridge"))

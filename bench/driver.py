@@ -13,13 +13,16 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bench.contestants import Config, Contestant
 from bench.figures import Sample
 from cni_bridge_py.kernel.netns import Inside, NetNS
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+T = TypeVar("T")
 
 
 class CallFailed(Exception):
@@ -90,7 +93,8 @@ class Host:
         self.who = contestant.name
         self.plugin = contestant.plugin
         self.cni_path = str(contestant.directory)
-        self.config: Config = contestant.config(f"network-{number}", **keys)
+        self.network = f"network-{number}"
+        self.config: Config = contestant.config(self.network, **keys)
         self._netns = NetNS(_make_namespace(f"host-{number}"))
         self._free = make_pod().netns
 
@@ -144,11 +148,11 @@ def _make_namespace(name: str) -> str:
 
 
 def in_turn(
-    hosts: Sequence[Host], rounds: int, take: Callable[[Host], Iterable[Sample]], warm_up: int = 3
+    contestants: Sequence[T], rounds: int, take: Callable[[T], Iterable[Sample]], warm_up: int = 3
 ) -> Iterator[Sample]:
     """A B A B ...: what `take` measures of each. The rounds to warm up, when caches fill, do not count."""
     for number in range(-warm_up, rounds):
-        for host in hosts:
-            samples = list(take(host))
+        for each in contestants:
+            samples = list(take(each))
             if number >= 0:
                 yield from samples

@@ -19,14 +19,18 @@ class Sizes(NamedTuple):
     burst: int = 100
     """How many pods come at once."""
     bursts: int = 5
-    leases: tuple[int, ...] = (0, 1_000, 10_000, 60_000)
-    """How many addresses of a /16 are given out."""
+    leases: tuple[int, ...] = (0, 1_000, 10_000, 60_000, 65_532)
+    """How many addresses of a /16 are given out, which has 65,533."""
+    traces: int = 5
+    """How often memory and system calls are looked at, which hardly vary."""
+    patience: int = 30
+    """Seconds to wait for the machine to become idle, before each section."""
     sandboxes: int = 20
     """How often a runtime is asked for a pod."""
 
 
 FULL = Sizes()
-QUICK = Sizes(rounds=10, pods=(1, 50), burst=30, bursts=2, leases=(0, 10_000), sandboxes=5)
+QUICK = Sizes(rounds=10, pods=(1, 50), burst=30, bursts=2, leases=(0, 10_000), traces=1, patience=3, sandboxes=5)
 
 
 class Setup(NamedTuple):
@@ -34,13 +38,15 @@ class Setup(NamedTuple):
 
     contestants: list[Contestant]
     sizes: Sizes
+    bare: str
+    """A frozen executable that does nothing."""
 
     def dumps(self) -> str:
         """As text, for a process in a node."""
-        return json.dumps([[asdict(each) for each in self.contestants], self.sizes._asdict()])
+        return json.dumps([[asdict(each) for each in self.contestants], self.sizes._asdict(), self.bare])
 
     @classmethod
     def loads(cls, text: str) -> Setup:
         """The inverse of `dumps`."""
-        contestants, sizes = json.loads(text)
-        return cls([Contestant(**each) for each in contestants], Sizes(**sizes))
+        contestants, sizes, bare = json.loads(text)
+        return cls([Contestant(**each) for each in contestants], Sizes(**sizes), bare)

@@ -36,8 +36,10 @@ def spread(figure: Figure) -> str:
 
 def tables(rows: Iterable[Row]) -> Iterator[Table]:
     """The rows of a section: a table for each set of contestants."""
-    for contestants, group in itertools.groupby(rows, key=lambda row: list(row.figures)):
-        first, *others = contestants
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.figures), []).append(row)
+    for (first, *others), group in groups.items():
         header = ["", "", "", first]
         for other in others:
             header += [other, f"{first} / {other}"]
@@ -50,9 +52,9 @@ def markdown(table: Table) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (table.header, rule, *table.body))
 
 
-def on_terminal(table: Table, title: str) -> RichTable:
+def on_terminal(table: Table) -> RichTable:
     """The table for rich to print."""
-    drawn = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = RichTable(box=box.SIMPLE_HEAD)
     for index, name in enumerate(table.header):
         style = "bold" if "/" in name else None
         drawn.add_column(name, justify="left" if index < table.labels else "right", style=style)

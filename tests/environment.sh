@@ -23,6 +23,7 @@ runc runc
 shellcheck shellcheck
 strace strace
 sysctl procps
+/usr/bin/time time
 /usr/lib/cni/host-local containernetworking-plugins
 END
     # Test images hold nothing but busybox: the one that needs no library.

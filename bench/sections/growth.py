@@ -8,6 +8,7 @@ from functools import partial
 
 from bench.driver import Host, in_turn, make_pod
 from bench.figures import Sample
+from bench.quiet import wait_until_idle
 from bench.setup import Setup
 
 TITLE = "With many pods on the node (ipMasq)"
@@ -22,6 +23,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
             for _ in range(there, pods):
                 host.call("ADD", make_pod())
         there = pods
+        wait_until_idle(setup.sizes.patience)  # new pods have much to say to their neighbours
         case = "1 pod" if pods == 1 else f"{pods} pods"
         yield from in_turn(hosts, setup.sizes.rounds, partial(come_and_go, case))
 

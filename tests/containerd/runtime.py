@@ -114,8 +114,12 @@ class Containerd:
 
     def run_pod(self, *, host_ports: Mapping[int, int] | None = None) -> Sandbox:
         """Run a sandbox. host_ports: TCP ports of the node -> ports of the pod."""
+        return Sandbox(self, self.next_pod(host_ports))
+
+    def next_pod(self, host_ports: Mapping[int, int] | None = None) -> dict[str, Any]:
+        """The CRI PodSandboxConfig of another sandbox."""
         number = next(self._numbers)
-        config = {
+        return {
             "metadata": {"name": f"pod-{number}", "uid": str(number), "namespace": "default"},
             "hostname": f"pod-{number}",
             "log_directory": "/run/pods",
@@ -125,7 +129,6 @@ class Containerd:
                 for host_port, container_port in (host_ports or {}).items()
             ],
         }
-        return Sandbox(self, config)
 
     def remove_pod(self, sandbox_id: str) -> None:
         """Stop a sandbox and remove it, as the kubelet does."""

@@ -1,0 +1,106 @@
+"""The few rows that README shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from bench.figures import OURS, Figure, Row
+from bench.table import Table, number, ratio
+
+
+class Line(NamedTuple):
+    """A row to show, by the words for it; `unit` is a row's."""
+
+    words: str
+    section: str
+    case: str
+    what: str
+    unit: str = "ms"
+
+    @property
+    def label(self) -> str:
+        """The words, with the unit."""
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+    def find(self, rows: Iterable[Row]) -> Row | None:
+        """The row, where it was measured."""
+        return next((row for row in rows if row[:4] == self[1:]), None)
+
+
+AGAINST_OTHERS = (
+    Line("ADD", "verbs", "ipMasq", "ADD"),
+    Line("ADD", "verbs", "ipMasq", "ADD", "ms CPU"),
+    Line("ADD without ipMasq", "verbs", "no ipMasq", "ADD"),
+    Line("ADD, dual stack", "verbs", "dual stack", "ADD"),
+    Line("ADD, 250 pods on the node", "growth", "250 pods", "ADD"),
+    Line("DEL", "verbs", "ipMasq", "DEL"),
+    Line("DEL without ipMasq", "verbs", "no ipMasq", "DEL"),
+    Line("DEL, 250 pods on the node", "growth", "250 pods", "DEL"),
+    Line("CHECK", "verbs", "ipMasq", "CHECK"),
+    Line("VERSION", "verbs", "any", "VERSION"),
+    Line("100 ADDs at once, all done", "burst", "100 ADDs at once", "all of them"),
+    Line("100 DELs at once, all done", "burst", "100 DELs at once", "all of them"),
+    Line("IPAM alone, no leases", "ipam", "0 leases", "ADD, IPAM alone"),
+    Line("IPAM alone, 60,000 leases", "ipam", "60,000 leases", "ADD, IPAM alone"),
+    Line("IPAM alone, one address left", "ipam", "one address left", "ADD, IPAM alone"),
+    Line("RunPodSandbox of containerd", "sandbox", "", "RunPodSandbox"),
+    Line("StopPodSandbox of containerd", "sandbox", "", "StopPodSandbox"),
+    Line("system calls of an ADD", "footprint", "ADD", "system calls", ""),
+    Line("peak memory of an ADD", "footprint", "ADD", "peak memory", "MB"),
+    Line("size on disk", "footprint", "", "on disk", "MB"),
+)
+
+FEW_PODS = Line("", "growth", "1 pod", "ADD")
+
+AGAINST_ITSELF = (
+    (Line("ADD, 250 pods on the node; 1 pod", "growth", "250 pods", "ADD"), FEW_PODS),
+    (Line("ADD, 60,000 leases; none", "ipam", "60,000 leases", "ADD of a pod"), None),
+    (Line("ADD, one address left; all", "ipam", "one address left", "ADD of a pod"), None),
+    (Line("ADD; an interpreter's start and the kernel's work", "floor", "whole, against the least", "ADD"), None),
+    (Line("DEL; an interpreter's start and the kernel's work", "floor", "whole, against the least", "DEL"), None),
+)
+"""What to compare, and with which other row; None: with the other figure of its own row."""
+
+
+def against_others(rows: Sequence[Row], others: Sequence[str]) -> Table:
+    """Our medians, those of others, and the ratios."""
+    header = ["", OURS]
+    for other in others:
+        header += [other, f"{OURS} / {other}"]
+    return Table(header, list(_lines_against_others(rows, others)), labels=1)
+
+
+def against_itself(rows: Sequence[Row]) -> Table:
+    """How little ours changes with what is on the node, and what is left above the floor."""
+    header = ["ours alone", "the first", "the second", "first / second"]
+    return Table(header, list(_lines_against_itself(rows)), labels=1)
+
+
+def _lines_against_others(rows: Sequence[Row], others: Sequence[str]) -> Iterator[list[str]]:
+    for line in AGAINST_OTHERS:
+        row = line.find(rows)
+        if not row:
+            continue
+        cells = [line.label, number(row.figures[OURS].median)]
+        for other in others:
+            there = other in row.figures
+            cells += [number(row.figures[other].median), ratio(row, other)] if there else ["", ""]
+        yield cells
+
+
+def _lines_against_itself(rows: Sequence[Row]) -> Iterator[list[str]]:
+    for line, base in AGAINST_ITSELF:
+        row, second = line.find(rows), _second(rows, line, base)
+        if row and second:
+            first = row.figures[OURS]
+            yield [
+                line.label,
+                *(number(each.median) for each in (first, second)),
+                f"{first.median / second.median:.2f}",
+            ]
+
+
+def _second(rows: Sequence[Row], line: Line, base: Line | None) -> Figure | None:
+    row = (base or line).find(rows)
+    return row and row.figures[OURS if base else row.others[0]]
