@@ -111,11 +111,13 @@ missing_packages() {
     fi
     [ "$1" = building ] || return 0
     command -v objdump >/dev/null || echo binutils
+    command -v cc >/dev/null || echo gcc libc6-dev
     [ -n "$python" ] || return 0
-    # A bundle carries the interpreter as a shared library.
-    "$python" - 2>/dev/null <<'EOF' || echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-import ctypes, sysconfig
+    # The executable is a C program with Python's interpreter as a shared library.
+    "$python" - 2>/dev/null <<'EOF' || echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
+import ctypes, os, sysconfig
 ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+os.stat(sysconfig.get_path("include") + "/Python.h")
 EOF
 }
 
@@ -190,7 +192,7 @@ make_venv() {
 build_bundle() {
     say "Building $PLUGIN in $checkout/.build"
     make_venv building
-    PYI_LOG_LEVEL=WARN "$venv/bin/python" -m PyInstaller --noconfirm \
+    PYI_LOG_LEVEL=ERROR "$venv/bin/python" -m PyInstaller --noconfirm \
         --distpath "$checkout/.build/dist" --workpath "$checkout/.build/work" "$checkout/$PLUGIN.spec" ||
         fail "PyInstaller could not build the executable; what it said is above"
 }

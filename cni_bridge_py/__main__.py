@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 
 def main() -> int:
     """Serve a container runtime or a person; return the exit status."""
-    if "CNI_COMMAND" in os.environ:
-        if os.path.basename(sys.argv[0]) == "host-local-py":
+    if b"CNI_COMMAND" in posix.environ:
+        if sys.argv[0].rpartition("/")[2] == "host-local-py":
             from cni_bridge_py import ipam_plugin
 
             return ipam_plugin.main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from cni_bridge_py.cni import runner
 from cni_bridge_py.cni.errors import (
@@ -158,7 +158,7 @@ class NoPodNamespace(CniError):
 
 
 def _need_root() -> None:
-    if os.geteuid() != 0:
+    if posix.geteuid() != 0:
         raise CniError(NOT_PERMITTED, "wiring pods needs root", "run it as root, as container runtimes do")
 
 

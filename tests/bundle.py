@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,9 @@ def build_bundle() -> Path:
 
 
 def _pyinstaller() -> None:
-    argv = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN"]
+    argv = [sys.executable, "-m", "PyInstaller", "--noconfirm"]
     argv += [f"--distpath={BUNDLE.parent}", f"--workpath={BUILD / 'work'}", "cni-bridge-py.spec"]
-    subprocess.run(argv, cwd=CHECKOUT, check=True)
+    subprocess.run(argv, cwd=CHECKOUT, env=os.environ | {"PYI_LOG_LEVEL": "ERROR"}, check=True)
 
 
 def _fingerprint() -> str:
@@ -42,7 +43,7 @@ def _fingerprint() -> str:
     sources = [
         CHECKOUT / "cni-bridge-py.spec",
         CHECKOUT / "pyproject.toml",
-        *sorted((CHECKOUT / "bundle").glob("*.py")),
+        *sorted(file for file in (CHECKOUT / "bundle").rglob("*") if file.suffix in (".c", ".py")),
         *sorted((CHECKOUT / "cni_bridge_py").rglob("*.py")),
     ]
     digest = hashlib.sha256(f"{sys.executable} {sys.version}".encode())

@@ -11,6 +11,7 @@ missing_packages() {
     while read -r command package; do
         command -v "$command" >/dev/null || echo "$package"
     done <<END
+cc gcc
 containerd containerd
 ip iproute2
 iptables iptables
@@ -29,9 +30,12 @@ END
     # Test images hold nothing but busybox: the one that needs no library.
     dpkg --status busybox-static >/dev/null 2>&1 || echo busybox-static
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
-    # A bundle carries the interpreter as a shared library.
-    python3 -c 'import ctypes, sysconfig; ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))' 2>/dev/null ||
-        echo libpython3-dev
+    # The executable is a C program with Python's interpreter as a shared library.
+    python3 - 2>/dev/null <<'END' || echo libpython3-dev
+import ctypes, os, sysconfig
+ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+os.stat(sysconfig.get_path("include") + "/Python.h")
+END
 }
 
 mapfile -t packages < <(missing_packages)

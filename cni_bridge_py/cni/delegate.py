@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from cni_bridge_py.cni import jsontext
 from cni_bridge_py.cni.errors import DECODE_FAILURE, INTERNAL, INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+S_IFMT, S_IFREG = 0o170000, 0o100000
+"""Which bits of a mode are the file's type, and that of a regular file: inode(7)."""
+
 
 def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Run `plugin` from one of the folders in `path` with our own parameters, and return what it answers.
@@ -19,7 +22,8 @@ def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> d
     Raises CniError: 4 or 7 when there is no such plugin, the plugin's own error when it reports one.
     """
     executable = _find(plugin, path)
-    status, output, errors = _execute(executable, jsontext.dumps(config).encode(), os.environ | {"CNI_COMMAND": verb})
+    environment = {**posix.environ, b"CNI_COMMAND": verb.encode()}
+    status, output, errors = _execute(executable, jsontext.dumps(config).encode(), environment)
     if status == 0 and not output.strip():
         return {}
     try:
@@ -43,27 +47,33 @@ def _find(plugin: str, path: list[str]) -> str:
         raise CniError(INVALID_ENVIRONMENT, f"CNI_PATH: is empty, no place to find the plugin {plugin}")
     for folder in path:
         candidate = f"{folder}/{plugin}"
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+        if _is_file(candidate) and posix.access(candidate, posix.X_OK):
             return candidate
     raise CniError(INVALID_CONFIG, f"ipam.type: there is no plugin {plugin} in {':'.join(path)}")
 
 
-def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+def _is_file(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & S_IFMT == S_IFREG
+    except OSError:
+        return False
+
+
+def _execute(executable: str, data: bytes, environment: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
     """Exit status, output and errors of a program. Not subprocess, which takes 11 ms to import.
 
     Files in memory, not pipes: neither side ever waits for the other to read.
     """
-    files = [os.memfd_create(name, 0) for name in ("stdin", "stdout", "stderr")]
+    files = [posix.memfd_create(name, 0) for name in ("stdin", "stdout", "stderr")]
     try:
-        os.write(files[0], data)
-        os.lseek(files[0], 0, os.SEEK_SET)
-        actions = [(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
-        child = os.posix_spawn(executable, [executable], environment, file_actions=actions)
-        _, status = os.waitpid(child, 0)
-        output, errors = (os.pread(file, os.fstat(file).st_size, 0) for file in files[1:])
+        posix.pwrite(files[0], data, 0)
+        actions = [(posix.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
+        child = posix.posix_spawn(executable, [executable], environment, file_actions=actions)
+        _, status = posix.waitpid(child, 0)
+        output, errors = (posix.pread(file, posix.fstat(file).st_size, 0) for file in files[1:])
     except OSError as error:
         raise CniError(INTERNAL, f"cannot run {executable}: {error.strerror}") from None
     finally:
         for file in files:
-            os.close(file)
-    return os.waitstatus_to_exitcode(status), output, errors
+            posix.close(file)
+    return posix.waitstatus_to_exitcode(status), output, errors

@@ -5,7 +5,7 @@ The only place that prints or exits. SPEC.md, section 2, "Execution protocol".
 
 from __future__ import annotations
 
-import os
+import posix
 
 from cni_bridge_py.cni import jsontext
 from cni_bridge_py.cni.errors import (
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LARGEST_CONFIG = 16 << 20
 """Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
 
+ESCAPE = "surrogateescape"
+"""How text from outside that is not UTF-8 is kept, as Python does it (PEP 383)."""
+
 FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 """The specification's version that brought a verb, where it was not there from the start."""
 
@@ -41,7 +44,7 @@ def run(verbs: Mapping[str, Verb]) -> int:
     version = NEWEST
     answer: dict[str, Any] | None
     try:
-        request = read_request(os.environ)
+        request = read_request(_environment())
         config = _read_config(request.command)
         if request.command == "VERSION":
             answer = _versions(config)
@@ -55,6 +58,11 @@ def run(verbs: Mapping[str, Verb]) -> int:
     if answer is not None:
         _print(answer)
     return 0
+
+
+def _environment() -> dict[str, str]:
+    """What os.environ is, without what importing it costs."""
+    return {key.decode(errors=ESCAPE): value.decode(errors=ESCAPE) for key, value in posix.environ.items()}
 
 
 def _call(verb: Verb, request: Request, config: dict[str, Any], version: str) -> dict[str, Any] | None:
@@ -83,7 +91,7 @@ def _read_stdin() -> bytes:
     chunks = []
     size = 0
     try:
-        while chunk := os.read(0, 1 << 16):
+        while chunk := posix.read(0, 1 << 16):
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_CONFIG:
@@ -140,4 +148,4 @@ def _where(error: BaseException) -> str:
 def _print(answer: dict[str, Any]) -> None:
     data = (jsontext.dumps(answer) + "\n").encode()
     while data:
-        data = data[os.write(1, data) :]
+        data = data[posix.write(1, data) :]

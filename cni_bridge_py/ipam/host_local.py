@@ -5,7 +5,7 @@ Works in this process what the reference's `host-local` does in one of its own, 
 
 from __future__ import annotations
 
-import os
+import posix
 
 from cni_bridge_py.addresses import format_ip, parse_network
 from cni_bridge_py.cni.errors import (
@@ -140,9 +140,9 @@ class HostLocal:
         Raises CniError 50 that says why not.
         """
         folder = self._store.path
-        while not os.path.exists(folder):
-            folder = os.path.dirname(folder)
-        if not os.access(folder, os.W_OK | os.X_OK):
+        while not posix.access(folder, posix.F_OK):
+            folder = folder.rpartition("/")[0] or "/"
+        if not posix.access(folder, posix.W_OK | posix.X_OK):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
         space = os.statvfs(folder)
         # A file system that counts no inodes (btrfs) has 0 of 0.

@@ -15,7 +15,7 @@ there under those names and is no regular file is never followed, waited for, or
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EISDIR, ELOOP, ENXIO
 from fcntl import LOCK_EX, flock
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 INDEX = ".attachments"
+S_IFMT, S_IFDIR = 0o170000, 0o040000
+"""Which bits of a mode are the file's type, and that of a directory: inode(7)."""
+
 LARGEST_LEASE = 1 << 17
 """Bytes. A container id comes through the environment, where a variable has room for as many."""
 
@@ -56,18 +59,18 @@ class LeaseStore:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self._lock)
+        posix.close(self._lock)
         if isinstance(error, OSError):
             raise _failed(self.path, error) from None
 
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
         _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
+        self._lock = _open(f"{self.path}/lock", posix.O_RDONLY | posix.O_CREAT, 0o600)
         flock(self._lock, LOCK_EX)
-        if os.fstat(self._lock).st_nlink:
+        if posix.fstat(self._lock).st_nlink:
             return True
-        os.close(self._lock)
+        posix.close(self._lock)
         return False
 
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
@@ -76,9 +79,9 @@ class LeaseStore:
         _make_directory(f"{self.path}/{INDEX}/{key}")
         _write(mine, f"{container_id}\r\n{ifname}")
         try:
-            os.link(mine, f"{self.path}/{ip}")
+            posix.link(mine, f"{self.path}/{ip}")
         except FileExistsError:
-            os.unlink(mine)
+            posix.unlink(mine)
             return False
         return True
 
@@ -103,7 +106,7 @@ class LeaseStore:
     def attachments(self) -> list[str]:
         """The keys of the attachments that hold leases of ours."""
         try:
-            with os.scandir(f"{self.path}/{INDEX}") as entries:
+            with posix.scandir(f"{self.path}/{INDEX}") as entries:
                 return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
@@ -131,14 +134,14 @@ class LeaseStore:
         """Release what an attachment holds through the index; nothing held is no error."""
         folder = f"{self.path}/{INDEX}/{key}"
         try:
-            ips = os.listdir(folder)
+            ips = posix.listdir(folder)
         except FileNotFoundError:
             return
         for ip in ips:
             if self._is_claimed(key, ip):
                 _remove(f"{self.path}/{ip}")
             _remove(f"{folder}/{ip}")
-        os.rmdir(folder)
+        posix.rmdir(folder)
 
     def release(self, ip: str) -> None:
         """Release an address, whoever wrote its lease; not taken is no error."""
@@ -153,14 +156,14 @@ class LeaseStore:
         """The addresses whose leases are empty: who made them died before writing, since the lock is ours now."""
         return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_size == 0]
 
-    def _leases(self) -> list[os.DirEntry[str]]:
-        with os.scandir(self.path) as entries:
+    def _leases(self) -> list[posix.DirEntry[str]]:
+        with posix.scandir(self.path) as entries:
             return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
     def _is_claimed(self, key: str, ip: str) -> bool:
         # Between writing and linking we may have been killed, and the address since given to another.
         try:
-            return os.path.samefile(f"{self.path}/{INDEX}/{key}/{ip}", f"{self.path}/{ip}")
+            return _identity(f"{self.path}/{INDEX}/{key}/{ip}") == _identity(f"{self.path}/{ip}")
         except FileNotFoundError:
             return False
 
@@ -175,7 +178,7 @@ def _is_ip(name: str) -> bool:
 
 def _entries(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return posix.listdir(folder)
     except FileNotFoundError:
         return []
 
@@ -183,40 +186,56 @@ def _entries(folder: str) -> list[str]:
 def _make_directory(path: str) -> None:
     """Make a directory and those above it, unless they are there; whatever the umask, only root may write there."""
     try:
-        os.mkdir(path, 0o755)
+        posix.mkdir(path, 0o755)
     except FileExistsError:
-        if not os.path.isdir(path):
+        if not _is_directory(path):
             raise
     except FileNotFoundError:
-        _make_directory(os.path.dirname(path))
+        above = path.rpartition("/")[0]
+        if not above or _is_directory(above):
+            raise
+        _make_directory(above)
         _make_directory(path)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & S_IFMT == S_IFDIR
+    except OSError:
+        return False
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Device and inode: the same for two names of one file."""
+    told = posix.stat(path)
+    return told.st_dev, told.st_ino
 
 
 def _open(path: str, flags: int, mode: int = 0) -> int:
     # A pipe would be waited for, a link followed out of the directory.
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    return posix.open(path, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK, mode)
 
 
 def _read(path: str) -> str:
-    file = _open(path, os.O_RDONLY)
+    file = _open(path, posix.O_RDONLY)
     try:
-        return os.read(file, LARGEST_LEASE).decode(errors="replace")
+        return posix.read(file, LARGEST_LEASE).decode(errors="replace")
     finally:
-        os.close(file)
+        posix.close(file)
 
 
 def _write(path: str, text: str) -> None:
     # Not open(): it costs an import of the codec and a buffer for 70 bytes.
-    file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    file = _open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o644)
     try:
-        os.write(file, text.encode())
+        posix.write(file, text.encode())
     finally:
-        os.close(file)
+        posix.close(file)
 
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
+        posix.unlink(path)
     except FileNotFoundError:
         pass
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
 from struct import Struct, pack, unpack_from
 
@@ -44,7 +44,7 @@ class NetlinkError(Exception):
     """The kernel refused a request. `errno` is its reason, the text what it says about it."""
 
     def __init__(self, errno: int, message: str) -> None:
-        super().__init__(message or os.strerror(errno))
+        super().__init__(message or posix.strerror(errno))
         self.errno = errno
 
 

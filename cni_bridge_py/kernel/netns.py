@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import posix
 from fcntl import ioctl
 
 TYPE_CHECKING = False
@@ -29,7 +28,7 @@ class NetNS:
         """
         self.path = path
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise NotANetworkNamespace(getattr(error, "strerror", None) or str(error)) from None
         try:
@@ -37,19 +36,19 @@ class NetNS:
         except OSError:
             kind = 0
         if kind != CLONE_NEWNET:
-            os.close(self.fd)
+            posix.close(self.fd)
             raise NotANetworkNamespace("it is not a network namespace")
 
     def is_own(self) -> bool:
         """Whether this process is in that namespace."""
-        own, this = os.stat(OWN), os.fstat(self.fd)
+        own, this = posix.stat(OWN), posix.fstat(self.fd)
         return (own.st_dev, own.st_ino) == (this.st_dev, this.st_ino)
 
     def __enter__(self) -> NetNS:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self.fd)
+        posix.close(self.fd)
 
 
 class Inside:
@@ -60,23 +59,23 @@ class Inside:
         self._home = -1
 
     def __enter__(self) -> None:
-        self._home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = posix.open(OWN, posix.O_RDONLY | posix.O_CLOEXEC)
         _setns(self._netns.fd)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _setns(self._home)
-        os.close(self._home)
+        posix.close(self._home)
 
 
-if sys.version_info >= (3, 12):
+if hasattr(posix, "setns"):
 
     def _setns(fd: int) -> None:
-        os.setns(fd, os.CLONE_NEWNET)
+        posix.setns(fd, CLONE_NEWNET)  # type: ignore[attr-defined]
 
 else:
 
     def _setns(fd: int) -> None:
-        # os.setns() came with 3.12. Not ctypes, which takes 2.7 ms to import: the module below it does.
+        # Python has it from 3.12 on, our executable with any. Not ctypes, which takes 2.7 ms: the module below it does.
         import _ctypes
 
         libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]

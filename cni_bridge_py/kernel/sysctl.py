@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 
 def path_of(name: str) -> str:
@@ -12,7 +12,7 @@ def path_of(name: str) -> str:
 
 def exists(name: str) -> bool:
     """Whether the kernel has the parameter; without IPv6 it has none of `net/ipv6`."""
-    return os.path.exists(path_of(name))
+    return posix.access(path_of(name), posix.F_OK)
 
 
 def read(name: str) -> str:
@@ -28,11 +28,11 @@ def read_file(path: str) -> str:
 
     Raises OSError when there is no such file.
     """
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return os.read(file, 256).decode().strip()
+        return posix.read(file, 256).decode().strip()
     finally:
-        os.close(file)
+        posix.close(file)
 
 
 def ensure(name: str, value: str) -> None:
@@ -42,8 +42,8 @@ def ensure(name: str, value: str) -> None:
     """
     if read(name) == value:
         return
-    file = os.open(path_of(name), os.O_WRONLY | os.O_CLOEXEC)
+    file = posix.open(path_of(name), posix.O_WRONLY | posix.O_CLOEXEC)
     try:
-        os.write(file, value.encode())
+        posix.write(file, value.encode())
     finally:
-        os.close(file)
+        posix.close(file)

@@ -49,7 +49,9 @@ def test_it_starts_where_there_is_nothing_but_the_c_library(executable: Path, tm
         (tmp_path / library[1:]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, tmp_path / library[1:])
     shutil.copytree(executable.parent, tmp_path / "opt/cni/bin")
-    assert "1.0.0" in supported_versions("/usr/sbin/chroot", tmp_path, "/opt/cni/bin/cni-bridge-py")
+    (tmp_path / "proc").mkdir()
+    in_it = 'mount -t proc proc "$0/proc" && exec /usr/sbin/chroot "$0" /opt/cni/bin/cni-bridge-py'
+    assert "1.0.0" in supported_versions("unshare", "--mount", "--pid", "--fork", "sh", "-c", in_it, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cni-bridge-py", "host-local-py"])
@@ -91,7 +93,7 @@ def test_starting_it_writes_no_file_and_reads_none_of_another_python(executable:
 
 
 @pytest.mark.parametrize("library_path", [None, "/opt/lib"])
-def test_children_inherit_the_environment_that_it_was_started_with(
+def test_children_of_the_command_line_inherit_the_environment_that_it_was_started_with(
     monkeypatch: pytest.MonkeyPatch, library_path: str | None
 ) -> None:
     # What PyInstaller's bootloader adds, in front of the program's own start.
@@ -100,18 +102,17 @@ def test_children_inherit_the_environment_that_it_was_started_with(
         monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", library_path)
     for name in ("_PYI_ARCHIVE_FILE", "_PYI_APPLICATION_HOME_DIR", "_PYI_PARENT_PROCESS_LEVEL"):
         monkeypatch.setenv(name, "1")
-    ended: list[int] = []
-    monkeypatch.setattr("cni_bridge_py.__main__.main", lambda: 3)
-    monkeypatch.setattr("os._exit", ended.append)
-    runpy.run_path(str(CHECKOUT / "bundle/launcher.py"))
-    assert ended == [3]
+    monkeypatch.setattr("cni_bridge_py.cli.main", lambda: 3)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(CHECKOUT / "bundle/command_line.py"))
+    assert ended.value.code == 3
     assert os.environ.get("LD_LIBRARY_PATH") == library_path
     assert [name for name in os.environ if name.startswith("_PYI") or name.endswith("_ORIG")] == []
 
 
 def test_it_weighs_a_few_megabytes(executable: Path) -> None:
     files = [file for file in executable.parent.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 30e6
+    assert sum(file.stat().st_size for file in files) < 15e6
 
 
 # --- what it does ---

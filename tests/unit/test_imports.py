@@ -47,13 +47,9 @@ OURS = {
     "cni_bridge_py.wiring.step",
 }
 
-STANDARD = {
-    *("__future__", "_blake2", "_json", "_socket", "_struct", "errno", "fcntl", "struct"),
-    # `os` and what it brings, which a bare interpreter without `site` has not loaded yet.
-    *("os", "os.path", "posixpath", "genericpath", "stat", "_stat", "_collections_abc"),
-}
+STANDARD = {"__future__", "_blake2", "_json", "_socket", "_struct", "errno", "fcntl", "struct"}
 if sys.version_info < (3, 12):
-    STANDARD.add("_ctypes")  # setns(2), which os has from 3.12 on
+    STANDARD.add("_ctypes")  # setns(2), which posix has from 3.12 on, and in our executable
 
 # What a bare interpreter has loaded differs between versions; it is seen in the same run.
 RUN = f"""

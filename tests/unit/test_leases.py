@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import posix
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -565,7 +566,7 @@ def test_a_network_directory_that_is_a_file_is_error_5(directory: Directory, sto
     directory.parent.mkdir()
     directory.touch()
     error = refusal(store.__enter__)
-    assert (error.code, error.msg) == (5, f"lease store {directory}: File exists")
+    assert (error.code, error.msg) == (5, f"lease store {directory}/lock: Not a directory")
 
 
 def test_a_lock_that_is_a_directory_is_error_5(directory: Directory, store: LeaseStore) -> None:
@@ -592,7 +593,7 @@ def test_a_disk_that_is_full_claims_nothing(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(posix, "write", full)
     error = refusal(give, store, ONE, [SLASH_29])
     assert (error.code, error.msg) == (5, f"lease store {directory}: No space left on device")
     assert tree(directory) == []

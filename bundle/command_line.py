@@ -1,11 +1,11 @@
-"""What the bundle's executable runs: the command of `cni_bridge_py`, in the environment that it was started with."""
+"""What a person gets: the command line, in the environment that it was started with."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from cni_bridge_py.__main__ import main
+from cni_bridge_py.cli import main
 
 BOOTLOADER_VARIABLES = (
     "_PYI_APPLICATION_HOME_DIR",
@@ -31,7 +31,4 @@ def restore_environment() -> None:
 
 
 restore_environment()
-status = main()
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(status)  # the kernel frees everything at once; the interpreter would take 0.5 ms over it
+sys.exit(main())
