@@ -71,7 +71,7 @@ class HostLocal:
 
     def is_unused(self) -> bool:
         """Whether there is no store, so that nothing can be held, nor need a lock be made to give it back."""
-        return not os.path.exists(self._store.path)
+        return not posix.access(self._store.path, posix.F_OK)
 
     def add(self) -> Result:
         """Claim one address from each range set, a requested one where it is of that set.
@@ -144,7 +144,7 @@ class HostLocal:
             folder = folder.rpartition("/")[0] or "/"
         if not posix.access(folder, posix.W_OK | posix.X_OK):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
-        space = os.statvfs(folder)
+        space = posix.statvfs(folder)
         # A file system that counts no inodes (btrfs) has 0 of 0.
         if not space.f_bavail or (space.f_files and not space.f_favail):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: there is no room left in {folder}")

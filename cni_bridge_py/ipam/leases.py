@@ -188,8 +188,7 @@ def _make_directory(path: str) -> None:
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
-        if not _is_directory(path):
-            raise
+        pass  # whatever is no directory is told when it is used as one
     except FileNotFoundError:
         above = path.rpartition("/")[0]
         if not above or _is_directory(above):
