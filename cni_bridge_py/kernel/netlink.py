@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import posix
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-from struct import Struct, pack, unpack_from
+from _struct import Struct, pack, unpack_from  # what struct gives on, without a module of its own
 
 from cni_bridge_py.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
 NLM_F_REQUEST = 0x1
@@ -33,11 +32,14 @@ NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 
-RECEIVE_SIZE = 1 << 17
+RECEIVE_SIZE = 1 << 16
 """Bytes. The kernel fills at most 32 KiB of a dump into one datagram."""
 
 NLMSGHDR = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
+
+NLATTR = Struct("=HH")
+"""struct nlattr: length, type."""
 
 
 class NetlinkError(Exception):
@@ -72,7 +74,7 @@ class Message:
 
 def attribute(kind: int, data: bytes) -> bytes:
     """struct nlattr, padded to four bytes."""
-    return pack("=HH", len(data) + 4, kind) + data + bytes(-len(data) % 4)
+    return NLATTR.pack(len(data) + 4, kind) + data + bytes(-len(data) % 4)
 
 
 def u8(kind: int, value: int) -> bytes:
@@ -100,15 +102,17 @@ def nested(kind: int, *attributes: bytes) -> bytes:
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The attributes in `data` as (type, payload); stops at the first that is malformed."""
+def attributes(data: bytes) -> list[tuple[int, bytes]]:
+    """The attributes in `data` as (type, payload), up to the first that is malformed."""
+    found = []
     offset = 0
     while offset + 4 <= len(data):
-        length, kind = unpack_from("=HH", data, offset)
+        length, kind = NLATTR.unpack_from(data, offset)
         if length < 4:
-            return
-        yield kind & NLA_TYPE_MASK, data[offset + 4 : offset + length]
+            break
+        found.append((kind & NLA_TYPE_MASK, data[offset + 4 : offset + length]))
         offset += length + 3 & ~3
+    return found
 
 
 def encode(message: Message, sequence: int) -> bytes:
@@ -123,6 +127,7 @@ class NetlinkSocket:
 
     def __init__(self, protocol: int) -> None:
         self._sequence = 0
+        self._buffer = bytearray(RECEIVE_SIZE)
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
@@ -131,16 +136,29 @@ class NetlinkSocket:
         except OSError:
             pass  # kernels before 4.20: dumps come unfiltered, and every reader filters again
 
-    def ask(self, message: Message) -> list[bytes]:
-        """Send one request and return the payloads of the replies, until the kernel acknowledges.
+    def ask(self, message: Message) -> None:
+        """Send a request that changes something, and wait until the kernel has done so.
 
         Raises NetlinkError when the kernel refuses.
         """
-        if message.flags & NLM_F_DUMP != NLM_F_DUMP:
-            message = Message(message.type, message.flags | NLM_F_ACK, message.payload)
-        self._sequence += 1
-        self._socket.send(encode(message, self._sequence))
-        return self._replies(self._sequence)
+        self._send(Message(message.type, message.flags | NLM_F_ACK, message.payload))
+        self._replies(1)
+
+    def get(self, message: Message) -> bytes:
+        """Send a request for one thing, and return the payload of the one answer.
+
+        Raises NetlinkError when the kernel refuses, or has no such thing.
+        """
+        self._send(message)
+        return self._replies(1)[0]
+
+    def dump(self, message: Message) -> list[bytes]:
+        """Send a request for all things of a kind, and return the payloads of the answers.
+
+        Raises NetlinkError when the kernel refuses.
+        """
+        self._send(message)
+        return self._replies()
 
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.
@@ -159,25 +177,33 @@ class NetlinkSocket:
                     _raise_refusal(flags, payload)
                     acknowledged += 1
 
-    def _replies(self, sequence: int) -> list[bytes]:
+    def _send(self, message: Message) -> None:
+        self._sequence += 1
+        self._socket.send(encode(message, self._sequence))
+
+    def _replies(self, at_most: int = -1) -> list[bytes]:
+        """What the kernel answers, until it says that this was all, or there are `at_most` answers."""
         replies: list[bytes] = []
-        while True:
-            for kind, flags, payload in self._receive(sequence):
+        while len(replies) != at_most:
+            for kind, flags, payload in self._receive(self._sequence):
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     _raise_refusal(flags, payload)
                     return replies
                 replies.append(payload)
+        return replies
 
-    def _receive(self, sequence: int) -> Iterator[tuple[int, int, bytes]]:
+    def _receive(self, sequence: int) -> list[tuple[int, int, bytes]]:
         """The messages of one datagram as (type, flags, payload), but for answers to requests before
         `sequence`, which may be left of a batch that was refused."""
-        data = self._socket.recv(RECEIVE_SIZE)
+        end = self._socket.recv_into(self._buffer)
+        found = []
         offset = 0
-        while offset + 16 <= len(data):
-            length, kind, flags, reply_to, _ = NLMSGHDR.unpack_from(data, offset)
+        while offset + 16 <= end:
+            length, kind, flags, reply_to, _ = NLMSGHDR.unpack_from(self._buffer, offset)
             if reply_to >= sequence:
-                yield kind, flags, data[offset + 16 : offset + length]
+                found.append((kind, flags, bytes(self._buffer[offset + 16 : offset + length])))
             offset += length + 3 & ~3
+        return found
 
 
 def _raise_refusal(flags: int, payload: bytes) -> None:

@@ -6,8 +6,8 @@ would print is beside each function.
 
 from __future__ import annotations
 
+from _struct import pack
 from errno import ENOENT, ERESTART
-from struct import pack
 
 from cni_bridge_py.addresses import IPNetwork, packed
 from cni_bridge_py.kernel.netlink import (
@@ -452,13 +452,13 @@ class Nftables(NetlinkSocket):
 
         Raises NetlinkError where the kernel has no nf_tables.
         """
-        told = dict(attributes(self.ask(get_generation())[0][4:]))
+        told = dict(attributes(self.get(get_generation())[4:]))
         return int.from_bytes(told[NFTA_GEN_ID], "big")
 
     def comments(self, chain: Chain) -> list[str]:
         """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
         try:
-            return [_comment_of(payload) for payload in self.ask(get_rules(chain))]
+            return [_comment_of(payload) for payload in self.dump(get_rules(chain))]
         except NetlinkError as error:
             if error.errno == ENOENT:
                 return []
@@ -494,7 +494,7 @@ class Nftables(NetlinkSocket):
 
     def guarded(self) -> list[str]:
         """The host veths of all guarded pods, those that are gone included."""
-        found = (dict(attributes(payload[4:])) for payload in self.ask(get_chains(NFPROTO_BRIDGE)))
+        found = (dict(attributes(payload[4:])) for payload in self.dump(get_chains(NFPROTO_BRIDGE)))
         ours = (each for each in found if each[NFTA_CHAIN_TABLE] == TABLE.encode() + b"\0")
         names = [each[NFTA_CHAIN_NAME].rstrip(b"\0").decode(errors="replace") for each in ours]
         return [name for name in names if name != MACSPOOFCHK_CHAIN.name]
@@ -502,7 +502,7 @@ class Nftables(NetlinkSocket):
     def is_guarded(self, veth: str) -> bool:
         """Whether frames from a pod's host veth go through its chain."""
         try:
-            self.ask(get_guarded(veth))
+            self.get(get_guarded(veth))
         except NetlinkError as error:
             if error.errno == ENOENT:
                 return False

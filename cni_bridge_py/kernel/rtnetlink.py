@@ -7,8 +7,8 @@ answers.
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6
+from _struct import Struct, pack, unpack_from
 from errno import ENODEV
-from struct import Struct, pack, unpack_from
 
 from cni_bridge_py.addresses import IPNetwork, packed, parse_ip
 from cni_bridge_py.kernel.netlink import (
@@ -108,32 +108,80 @@ RTAX_ADVMSS = 8
 FAMILY = {4: AF_INET, 6: AF_INET6}
 
 
-@record
 class Link:
-    """A link as RTM_GETLINK tells it.
+    """A link as RTM_GETLINK tells it, which is more than anybody asks for: what is asked for is decoded then."""
 
-    `master` is an index, 0 for none; `peer` is a veth's other end's, in its own namespace. `hairpin` and `isolated` are
-    of a bridge port, `vlan_filtering` and `netfilter` (IPv4's and IPv6's both) of a bridge.
-    """
-
-    index: int
-    name: str
-    kind: str
-    flags: int
-    mac: str
-    mtu: int
-    master: int
-    peer: int
-    alias: str
-    hairpin: bool
-    isolated: bool
-    vlan_filtering: bool
-    netfilter: bool
+    def __init__(self, payload: bytes) -> None:
+        _, _, self.index, self.flags, _ = IFINFOMSG.unpack_from(payload)
+        self._told = dict(attributes(payload[IFINFOMSG.size :]))
+        self.name = _text(self._told.get(IFLA_IFNAME, b""))
 
     @property
     def is_up(self) -> bool:
         """Whether the link was set up (IFF_UP), not whether it has a carrier."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def kind(self) -> str:
+        """Such as `veth` or `bridge`; empty for a physical interface."""
+        return _text(self._info(IFLA_INFO_KIND))
+
+    @property
+    def mac(self) -> str:
+        """The MAC address, with colons."""
+        return self._told.get(IFLA_ADDRESS, b"").hex(":")
+
+    @property
+    def mtu(self) -> int:
+        """Bytes."""
+        return _u32(self._told.get(IFLA_MTU))
+
+    @property
+    def master(self) -> int:
+        """The index of the bridge that it is a port of, 0 for none."""
+        return _u32(self._told.get(IFLA_MASTER))
+
+    @property
+    def peer(self) -> int:
+        """The index of a veth's other end, in that end's own namespace."""
+        return _u32(self._told.get(IFLA_LINK))
+
+    @property
+    def alias(self) -> str:
+        """What IFLA_IFALIAS says."""
+        return _text(self._told.get(IFLA_IFALIAS, b""))
+
+    @property
+    def hairpin(self) -> bool:
+        """Of a bridge port: whether it is in hairpin mode."""
+        return self._port.get(IFLA_BRPORT_MODE) == b"\1"
+
+    @property
+    def isolated(self) -> bool:
+        """Of a bridge port: whether it is isolated."""
+        return self._port.get(IFLA_BRPORT_ISOLATED) == b"\1"
+
+    @property
+    def vlan_filtering(self) -> bool:
+        """Of a bridge: whether it filters VLANs."""
+        return self._bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1"
+
+    @property
+    def netfilter(self) -> bool:
+        """Of a bridge: whether its packets pass the packet filter, IPv4's and IPv6's both."""
+        bridge = self._bridge
+        return bridge.get(IFLA_BR_NF_CALL_IPTABLES) == bridge.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1"
+
+    @property
+    def _bridge(self) -> dict[int, bytes]:
+        return dict(attributes(self._info(IFLA_INFO_DATA)))
+
+    @property
+    def _port(self) -> dict[int, bytes]:
+        return dict(attributes(self._info(IFLA_INFO_SLAVE_DATA)))
+
+    def _info(self, kind: int) -> bytes:
+        return dict(attributes(self._told.get(IFLA_LINKINFO, b""))).get(kind, b"")
 
 
 @record
@@ -287,30 +335,6 @@ def del_link(name: str) -> Message:
     return Message(RTM_DELLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name))
 
 
-def parse_link(payload: bytes) -> Link:
-    """Read an answer to `get_link`."""
-    _, _, index, flags, _ = IFINFOMSG.unpack_from(payload)
-    told = dict(attributes(payload[IFINFOMSG.size :]))
-    info = dict(attributes(told.get(IFLA_LINKINFO, b"")))
-    data = dict(attributes(info.get(IFLA_INFO_DATA, b"")))
-    port = dict(attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")))
-    return Link(
-        index=index,
-        name=_text(told.get(IFLA_IFNAME, b"")),
-        kind=_text(info.get(IFLA_INFO_KIND, b"")),
-        flags=flags,
-        mac=told.get(IFLA_ADDRESS, b"").hex(":"),
-        mtu=_u32(told.get(IFLA_MTU)),
-        master=_u32(told.get(IFLA_MASTER)),
-        peer=_u32(told.get(IFLA_LINK)),
-        alias=_text(told.get(IFLA_IFALIAS, b"")),
-        hairpin=port.get(IFLA_BRPORT_MODE) == b"\1",
-        isolated=port.get(IFLA_BRPORT_ISOLATED) == b"\1",
-        vlan_filtering=data.get(IFLA_BR_VLAN_FILTERING) == b"\1",
-        netfilter=data.get(IFLA_BR_NF_CALL_IPTABLES) == data.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1",
-    )
-
-
 # Addresses
 
 
@@ -427,12 +451,12 @@ class Rtnetlink(NetlinkSocket):
 
     def links(self) -> list[Link]:
         """All links."""
-        return [parse_link(payload) for payload in self.ask(get_links())]
+        return [Link(payload) for payload in self.dump(get_links())]
 
     def vlans(self, index: int) -> dict[int, int]:
         """The VLAN ids of a bridge port and their flags (BRIDGE_VLAN_INFO_*)."""
         found = {}
-        for payload in self.ask(get_vlans()):
+        for payload in self.dump(get_vlans()):
             if IFINFOMSG.unpack_from(payload)[2] == index:
                 spec = dict(attributes(payload[IFINFOMSG.size :])).get(IFLA_AF_SPEC, b"")
                 for kind, info in attributes(spec):
@@ -443,7 +467,7 @@ class Rtnetlink(NetlinkSocket):
 
     def _link(self, message: Message) -> Link | None:
         try:
-            return parse_link(self.ask(message)[0])
+            return Link(self.get(message))
         except NetlinkError as error:
             if error.errno == ENODEV:
                 return None
@@ -452,7 +476,7 @@ class Rtnetlink(NetlinkSocket):
     def addresses(self, index: int, version: int) -> dict[IPNetwork, int]:
         """The addresses of a link and their flags (IFA_F_*)."""
         found = {}
-        for payload in self.ask(get_addresses(index, version)):
+        for payload in self.dump(get_addresses(index, version)):
             _, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
             told = dict(attributes(payload[IFADDRMSG.size :]))
             ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
@@ -463,4 +487,4 @@ class Rtnetlink(NetlinkSocket):
 
     def routes(self, version: int) -> list[KernelRoute]:
         """The routes of every table."""
-        return [parse_route(payload, version) for payload in self.ask(get_routes(version))]
+        return [parse_route(payload, version) for payload in self.dump(get_routes(version))]

@@ -47,7 +47,7 @@ OURS = {
     "cni_bridge_py.wiring.step",
 }
 
-STANDARD = {"__future__", "_blake2", "_json", "_socket", "_struct", "errno", "fcntl", "struct"}
+STANDARD = {"__future__", "_blake2", "_json", "_socket", "_struct", "errno", "fcntl"}
 if sys.version_info < (3, 12):
     STANDARD.add("_ctypes")  # setns(2), which posix has from 3.12 on, and in our executable
 
