@@ -12,7 +12,7 @@ from bench.table import number
 TEXT, OTHER, BETTER, WORSE = "#768390", "#768390", "#2f9e63", "#d9822b"
 
 WIDTH = 800
-LEFT = 250
+LEFT = 215
 """Where bars begin; their labels end before."""
 ROOM = 400
 """The longest bar's length."""

@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-IDLE = 0.05
-"""The part of all processors' time that a machine may be busy and called idle."""
+IDLE = 0.1
+"""How many processors may be busy on a machine that is called idle."""
 
 
 def wait_until_idle(limit: float) -> bool:
@@ -16,7 +16,7 @@ def wait_until_idle(limit: float) -> bool:
     while time.monotonic() < deadline:
         before = _busy_seconds()
         time.sleep(0.5)
-        if _busy_seconds() - before < 0.5 * IDLE * (os.cpu_count() or 1):
+        if _busy_seconds() - before < 0.5 * IDLE:
             return True
     return False
 

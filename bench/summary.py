@@ -54,11 +54,17 @@ AGAINST_OTHERS = (
 FEW_PODS = Line("", "growth", "1 pod", "ADD")
 
 AGAINST_ITSELF = (
-    (Line("ADD, 250 pods on the node; 1 pod", "growth", "250 pods", "ADD"), FEW_PODS),
-    (Line("ADD, 60,000 leases; none", "ipam", "60,000 leases", "ADD of a pod"), None),
-    (Line("ADD, one address left; all", "ipam", "one address left", "ADD of a pod"), None),
-    (Line("ADD; an interpreter's start and the kernel's work", "floor", "whole, against the least", "ADD"), None),
-    (Line("DEL; an interpreter's start and the kernel's work", "floor", "whole, against the least", "DEL"), None),
+    (Line("ADD with 250 pods on the node, against 1 pod", "growth", "250 pods", "ADD"), FEW_PODS),
+    (Line("ADD with 60,000 leases, against none", "ipam", "60,000 leases", "ADD of a pod"), None),
+    (Line("ADD with one address left, against all", "ipam", "one address left", "ADD of a pod"), None),
+    (
+        Line("ADD, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "ADD"),
+        None,
+    ),
+    (
+        Line("DEL, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "DEL"),
+        None,
+    ),
 )
 """What to compare, and with which other row; None: with the other figure of its own row."""
 
@@ -73,7 +79,7 @@ def against_others(rows: Sequence[Row], others: Sequence[str]) -> Table:
 
 def against_itself(rows: Sequence[Row]) -> Table:
     """How little ours changes with what is on the node, and what is left above the floor."""
-    header = ["ours alone", "the first", "the second", "first / second"]
+    header = ["", OURS, "against", "ratio"]
     return Table(header, list(_lines_against_itself(rows)), labels=1)
 
 

@@ -80,8 +80,8 @@ def test_the_summary_compares_ours_with_itself() -> None:
         row("ipam", "60,000 leases", "ADD of a pod", ours=12, empty=10),
     ]
     assert against_itself(measured).body == [
-        ["ADD, 250 pods on the node; 1 pod (ms)", "11", "10", "1.10"],
-        ["ADD, 60,000 leases; none (ms)", "12", "10", "1.20"],
+        ["ADD with 250 pods on the node, against 1 pod (ms)", "11", "10", "1.10"],
+        ["ADD with 60,000 leases, against none (ms)", "12", "10", "1.20"],
     ]
 
 
