@@ -1,35 +1,23 @@
-"""A frozen executable that does nothing, made by the plugin's own recipe: what it takes to start an interpreter."""
+"""An executable like the plugin's that does nothing: what it takes to start an interpreter."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.bundle import BUILD, CHECKOUT
+from bundle.freeze import build_launcher
+from tests.bundle import BUILD, build_bundle
 
 DIRECTORY = BUILD / "bare"
-SCRIPT = "bundle/launcher.py"
+CONTENTS = ".cni-bridge-py"
 
 
 def build_bare() -> Path:
-    """The executable; built unless it is there and the recipe is the same."""
-    executable = DIRECTORY / "dist/cni-bridge-py/cni-bridge-py"
-    spec, script = DIRECTORY / "bare.spec", DIRECTORY / "bare.py"
-    wanted = recipe(script)
-    if not (executable.exists() and spec.exists() and spec.read_text() == wanted):
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
-        script.write_text("import os\n\nos._exit(0)\n")
-        argv = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN"]
-        argv += [f"--distpath={DIRECTORY / 'dist'}", f"--workpath={DIRECTORY / 'work'}", str(spec)]
-        spec.write_text(wanted)
-        subprocess.run(argv, cwd=CHECKOUT, check=True)
+    """Make the executable: the plugin's own launcher and libraries, and a start that ends at once."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    libraries = DIRECTORY / CONTENTS
+    libraries.unlink(missing_ok=True)
+    libraries.symlink_to(build_bundle() / CONTENTS)
+    start, executable = DIRECTORY / "start.py", DIRECTORY / "bare"
+    start.write_text("import posix\n\nposix._exit(0)\n")
+    build_launcher(executable, DIRECTORY, CONTENTS, start)
     return executable
-
-
-def recipe(script: Path) -> str:
-    """cni-bridge-py.spec with another script in the place of the launcher."""
-    original = (CHECKOUT / "cni-bridge-py.spec").read_text()
-    if SCRIPT not in original:
-        raise LookupError(f"cni-bridge-py.spec does not name {SCRIPT}, which is to be another script here")
-    return f"SPECPATH = {str(CHECKOUT)!r}  # {sys.executable} {sys.version!r}\n{original.replace(SCRIPT, str(script))}"

@@ -33,12 +33,14 @@ for name, module in sorted(sys.modules.items()):
 """
 
 
-def build_launcher(executable: Path, work: Path, contents: str) -> None:
+def build_launcher(executable: Path, work: Path, contents: str, start: Path = HERE / "start.py") -> None:
     """Compile and link `executable`, which looks for its shared libraries in the folder `contents` beside itself.
+
+    It runs `start`, and what is made on the way goes into the folder `work`.
 
     Raises subprocess.CalledProcessError when the compiler fails, with what it said on standard error.
     """
-    (work / "frozen.h").write_text("".join(_header()))
+    (work / "frozen.h").write_text("".join(_header(start)))
     library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
     subprocess.run(
         [
@@ -53,10 +55,10 @@ def build_launcher(executable: Path, work: Path, contents: str) -> None:
     )
 
 
-def _header() -> Iterator[str]:
+def _header(start: Path) -> Iterator[str]:
     """The C header with the modules' code, and the table of them (struct _frozen of Python's cpython/import.h)."""
     rows = []
-    for number, (name, is_package, source) in enumerate(_modules()):
+    for number, (name, is_package, source) in enumerate(_modules(start)):
         code = compile(source.read_bytes(), f"{name}.py", "exec", dont_inherit=True, optimize=2)
         yield f"static const unsigned char M{number}[] = {{{','.join(map(str, marshal.dumps(code)))}}};\n"
         rows.append(f'{{.name = "{name}", .code = M{number}, .size = sizeof M{number}, .is_package = {is_package}}},\n')
@@ -65,9 +67,9 @@ def _header() -> Iterator[str]:
     yield "{0}};\n"
 
 
-def _modules() -> Iterator[tuple[str, int, Path]]:
+def _modules(start: Path) -> Iterator[tuple[str, int, Path]]:
     """Every module that the plugin may import: name, whether it is a package, and source."""
-    yield "__main__", 0, HERE / "start.py"
+    yield "__main__", 0, start
     ours = (path.relative_to(CHECKOUT) for path in CHECKOUT.glob("cni_bridge_py/**/*.py"))
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in ours if "cli" not in path.parts]
     argv = [sys.executable, "-I", "-S", "-c", TELL, str(CHECKOUT), *sorted(names), *ENCODINGS, *WHEN_NEEDED]

@@ -1,0 +1,1 @@
+"""What cni-bridge-py.spec makes the executable of."""
