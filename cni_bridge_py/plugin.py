@@ -22,11 +22,11 @@ from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.ipam.none import NoIpam
 from cni_bridge_py.kernel.access import Kernel
-from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, plan
 from cni_bridge_py.wiring.node_steps import EnsureMasquerade, has_bridge_netfilter
-from cni_bridge_py.wiring.step import apply_all, check_all
+from cni_bridge_py.wiring.step import Explained, apply_all, check_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def status(request: Request, raw: dict[str, Any]) -> None:
     if config.ip_masq or config.mac_spoof_check:
         try:
             kernel.nftables.generation()
-        except (NetlinkError, OSError) as error:
+        except (NetlinkError, NoAnswer) as error:
             key = "ipMasq" if config.ip_masq else "macspoofchk"
             msg = f"{key}: this kernel has no nftables: {error}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
@@ -147,7 +147,17 @@ VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STA
 
 def main() -> int:
     """Serve one invocation by a container runtime; return the exit status."""
-    return runner.run(VERBS)
+    return runner.run({name: _explained(verb) for name, verb in VERBS.items()})
+
+
+def _explained(verb: runner.Verb) -> runner.Verb:
+    """The verb, but what the kernel refuses between its steps is told as what it refuses in them."""
+
+    def explained(request: Request, raw: dict[str, Any]) -> dict[str, Any] | None:
+        with Explained(request.command):
+            return verb(request, raw)
+
+    return explained
 
 
 class NoPodNamespace(CniError):

@@ -50,6 +50,14 @@ class NetlinkError(Exception):
         self.errno = errno
 
 
+class NoAnswer(Exception):
+    """The socket failed: whether the kernel did what it was asked is not known. `errno` says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"netlink: {error.strerror}")
+        self.errno = error.errno
+
+
 class Tolerating:
     """A context manager: a refusal for that reason is no error, since what was asked for is so already."""
 
@@ -123,14 +131,20 @@ def encode(message: Message, sequence: int) -> bytes:
 
 
 class NetlinkSocket:
-    """A netlink socket of the network namespace that the process was in when it was made."""
+    """A netlink socket of the network namespace that the process was in when it was made.
+
+    Whatever is done with it raises NoAnswer when the socket fails.
+    """
 
     def __init__(self, protocol: int) -> None:
         self._sequence = 0
         self._buffer = bytearray(RECEIVE_SIZE)
-        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        try:
+            self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        except OSError as error:
+            raise NoAnswer(error) from None
         try:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         except OSError:
@@ -169,7 +183,7 @@ class NetlinkSocket:
         self._sequence += len(messages) + 2
         asked = [Message(each.type, each.flags | NLM_F_ACK, each.payload) for each in messages]
         batch = [encode(each, sequence + i) for i, each in enumerate([first, *asked, last])]
-        self._socket.send(b"".join(batch))
+        self._transmit(b"".join(batch))
         acknowledged = 0
         while acknowledged < len(messages):
             for kind, flags, payload in self._receive(sequence):
@@ -179,7 +193,13 @@ class NetlinkSocket:
 
     def _send(self, message: Message) -> None:
         self._sequence += 1
-        self._socket.send(encode(message, self._sequence))
+        self._transmit(encode(message, self._sequence))
+
+    def _transmit(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise NoAnswer(error) from None
 
     def _replies(self, at_most: int = -1) -> list[bytes]:
         """What the kernel answers, until it says that this was all, or there are `at_most` answers."""
@@ -195,7 +215,10 @@ class NetlinkSocket:
     def _receive(self, sequence: int) -> list[tuple[int, int, bytes]]:
         """The messages of one datagram as (type, flags, payload), but for answers to requests before
         `sequence`, which may be left of a batch that was refused."""
-        end = self._socket.recv_into(self._buffer)
+        try:
+            end = self._socket.recv_into(self._buffer)
+        except OSError as error:
+            raise NoAnswer(error) from None
         found = []
         offset = 0
         while offset + 16 <= end:

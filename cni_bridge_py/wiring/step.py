@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EPERM
 
 from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError, Errors
-from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,15 +40,19 @@ def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
 
     Raises CniError that says which step failed and why.
     """
-    applied: list[Step] = []
+    made: list[Step] = []
     try:
         for step in steps:
-            applied.append(step)
-            with _Explained(step):
-                step.apply(kernel)
+            made.append(step)
+            with Explained(step):
+                try:
+                    step.apply(kernel)
+                except (CniError, NetlinkError):
+                    made.pop()  # refused; whatever else went wrong, it may have been done all the same
+                    raise
     except BaseException:
-        for step in reversed(applied[:-1]):
-            with Errors(), _Explained(step):  # the first error is the one to tell
+        for step in reversed(made):
+            with Errors(), Explained(step):  # the first error is the one to tell
                 step.undo(kernel)
         raise
 
@@ -59,25 +63,25 @@ def check_all(steps: Sequence[Step], kernel: Kernel) -> None:
     Raises CniError 105 for the first thing that is not as the steps leave it.
     """
     for step in steps:
-        with _Explained(step):
+        with Explained(step):
             step.check(kernel)
 
 
-class _Explained:
-    """Turns what the kernel says into a CniError that names the step."""
+class Explained:
+    """A context manager: turns what the kernel says into a CniError that names what was being done."""
 
-    def __init__(self, step: Step) -> None:
-        self._step = step
+    def __init__(self, what: object) -> None:
+        self._what = what
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, (NetlinkError, OSError)):
+        if isinstance(error, (NetlinkError, NoAnswer, OSError)):
             code = NOT_PERMITTED if error.errno in (EPERM, EACCES) else KERNEL_REFUSED
             reason = error.strerror if isinstance(error, OSError) else str(error)
             place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-            raise CniError(code, f"{self._step}: {place}{reason}") from None
+            raise CniError(code, f"{self._what}: {place}{reason}") from None
 
 
 def expect(holds: object, reason: str) -> None:

@@ -10,7 +10,7 @@ from cni_bridge_py.addresses import parse_ip, parse_network
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.cni.result import Route
 from cni_bridge_py.kernel.access import Kernel
-from cni_bridge_py.kernel.netlink import Message, NetlinkError
+from cni_bridge_py.kernel.netlink import Message, NetlinkError, NoAnswer
 from cni_bridge_py.kernel.nftables import Chain, Rule
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.node_steps import EnsureMasquerade
@@ -93,7 +93,16 @@ def test_whatever_ends_it_is_undone(raised: type[BaseException]) -> None:
     failing.apply = lambda kernel: end()  # type: ignore[method-assign]
     with pytest.raises(raised):
         apply_all([Noted("a", notes), failing], KERNEL)
-    assert notes == ["apply a", "undo a"]
+    assert notes == ["apply a", "undo b", "undo a"]
+
+
+def test_a_step_that_got_no_answer_is_undone_too() -> None:
+    """The kernel may have done what it was asked."""
+    notes: list[str] = []
+    failing = Noted("b", notes, apply=NoAnswer(OSError(105, "No buffer space available")))
+    error = refusal(apply_all, [Noted("a", notes), failing], KERNEL)
+    assert notes == ["apply a", "apply b", "undo b", "undo a"]
+    assert (error.code, error.msg) == (100, "step b: netlink: No buffer space available")
 
 
 def test_the_first_step_that_does_not_check_is_told() -> None:
