@@ -59,7 +59,10 @@ class LeaseStore:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        posix.close(self._lock)
+        try:
+            posix.close(self._lock)
+        except OSError:
+            pass  # the kernel lets go of it when the process ends
         if isinstance(error, OSError):
             raise _failed(self.path, error) from None
 
@@ -226,8 +229,10 @@ def _read(path: str) -> str:
 def _write(path: str, text: str) -> None:
     # Not open(): it costs an import of the codec and a buffer for 70 bytes.
     file = _open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o644)
+    data = text.encode()
     try:
-        posix.write(file, text.encode())
+        while data:  # the last block of a disk takes a part, and says that it is full the next time
+            data = data[posix.write(file, data) :]
     finally:
         posix.close(file)
 

@@ -48,7 +48,10 @@ class NetNS:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        posix.close(self.fd)
+        try:
+            posix.close(self.fd)
+        except OSError:
+            pass  # the kernel closes it when the process ends
 
 
 class Inside:
