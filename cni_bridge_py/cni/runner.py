@@ -15,6 +15,7 @@ from cni_bridge_py.cni.errors import (
     INVALID_CONFIG,
     IO_FAILURE,
     CniError,
+    Errors,
 )
 from cni_bridge_py.cni.request import read_request
 from cni_bridge_py.cni.result import NEWEST, OLDEST, VERSIONS, speaks
@@ -42,21 +43,18 @@ FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 def run(verbs: Mapping[str, Verb]) -> int:
     """Serve the invocation that the environment describes; return the exit status."""
     version = NEWEST
-    answer: dict[str, Any] | None
     try:
         request = read_request(_environment())
         config = _read_config(request.command)
         if request.command == "VERSION":
-            answer = _versions(config)
+            _print(_versions(config))
         else:
             version = _agreed_version(config)
-            answer = _call(verbs[request.command], request, config, version)
+            _call(verbs, request, config, version)
     except CniError as error:
         return _fail(version, error)
     except BaseException as error:
         return _fail(version, CniError(INTERNAL, _say(error), _where(error)))
-    if answer is not None:
-        _print(answer)
     return 0
 
 
@@ -65,12 +63,21 @@ def _environment() -> dict[str, str]:
     return {key.decode(errors=ESCAPE): value.decode(errors=ESCAPE) for key, value in posix.environ.items()}
 
 
-def _call(verb: Verb, request: Request, config: dict[str, Any], version: str) -> dict[str, Any] | None:
+def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], version: str) -> None:
     first = FIRST_VERSION.get(request.command, OLDEST)
     if not speaks(version, first):
         msg = f"cniVersion: {version} has no {request.command}, which came with {first}"
         raise CniError(INCOMPATIBLE_VERSION, msg)
-    return verb(request, config)
+    answer = verbs[request.command](request, config)
+    if answer is None:
+        return
+    try:
+        _print(answer)
+    except CniError:
+        if request.command == "ADD":  # whoever has not heard of the addresses cannot use them
+            with Errors():
+                verbs["DEL"](request, config)
+        raise
 
 
 def _read_config(command: str) -> dict[str, Any]:
@@ -127,7 +134,8 @@ def _agreed_version(config: dict[str, Any]) -> str:
 
 def _fail(version: str, error: CniError) -> int:
     answer: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.msg}
-    _print(answer | {"details": error.details} if error.details else answer)
+    with Errors():  # where nobody listens, the status says enough
+        _print(answer | {"details": error.details} if error.details else answer)
     return 1
 
 
@@ -147,5 +155,8 @@ def _where(error: BaseException) -> str:
 
 def _print(answer: dict[str, Any]) -> None:
     data = (jsontext.dumps(answer) + "\n").encode()
-    while data:
-        data = data[posix.write(1, data) :]
+    try:
+        while data:
+            data = data[posix.write(1, data) :]
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"cannot write to standard output: {error.strerror}") from None

@@ -245,6 +245,18 @@ def test_a_verb_without_an_answer_prints_nothing(data_dir: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_an_add_whose_result_cannot_be_told_is_taken_back(data_dir: Path) -> None:
+    code = """
+import os, sys
+from cni_bridge_py.cni import runner
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+verbs = {"ADD": lambda request, config: {}, "DEL": lambda request, config: print("taken back", file=sys.stderr)}
+sys.exit(runner.run(verbs))
+"""
+    done = run("ADD", configuration(data_dir), ["-c", code])
+    assert (done.returncode, done.stderr) == (1, b"taken back\n")
+
+
 @pytest.mark.parametrize(
     ("failure", "code", "message", "details"),
     [
