@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.harness import Json, Node, Plugin, Pod, Reply
-from tests.kernel.networks import GATEWAY, addresses_of, network, veths
+from tests.kernel.networks import GATEWAY, NAME, addresses_of, network, veths
 
 NO_ADDRESS = 102
 RANGES = {
@@ -50,6 +50,7 @@ class Ground:
         self.victim = node.pod("victim")
         self.others: list[tuple[Pod, Json]] = []
         self.before: Json = {}
+        self.wired: Json = {}
         self._result: Json = {}
 
     def settle(self, others: int) -> Self:
@@ -58,6 +59,7 @@ class Ground:
             pod = self.node.pod(f"other{number}")
             self.others.append((pod, self.plugin.add(self.node, self.case.conf, pod)))
         self.attach()
+        self.wired = self.picture()
         assert self.call("DEL").result == {}
         self.before = self.picture()
         return self
@@ -84,7 +86,7 @@ class Ground:
         self._result = result
         addresses = addresses_of(result)
         assert sorted(_addresses(self.victim)) == sorted(addresses)
-        self.assert_no_address_twice()
+        self.assert_leased()
         assert all(self.victim.ping(GATEWAY[6 if ":" in address else 4]) for address in addresses)
         assert self.call("CHECK").result == {}
 
@@ -99,29 +101,34 @@ class Ground:
         for pod, result in self.others:
             assert self.plugin.check(self.node, self.case.conf, pod, result).result == {}
 
-    def assert_no_address_twice(self) -> None:
-        """No two pods have the same address."""
-        found = [address for pod in self._pods() for address in _addresses(pod)]
-        assert len(found) == len(set(found)), found
+    def assert_leased(self) -> None:
+        """Each address that a pod has is that pod's alone, and nobody else can be given it."""
+        holders = {address: pod.container_id for pod in self._pods() for address in _addresses(pod)}
+        assert len(holders) == sum(len(_addresses(pod)) for pod in self._pods()), "an address was given twice"
+        leases = self.node.leases(NAME)
+        assert holders.items() <= {address: container_id for address, (container_id, _) in leases.items()}.items()
 
     def assert_as_before(self) -> None:
         """Nothing of the victim is left, and nothing else was touched."""
-        changed = list(_differences("", self.before, self.picture()))
-        assert not changed, "not as before: " + "; ".join(changed)
+        _assert_same(self.before, self.picture())
+
+    def assert_wired(self) -> None:
+        """All is there that an ADD makes, and nothing else was touched."""
+        _assert_same(self.wired, self.picture())
 
     def _pods(self) -> list[Pod]:
         return [self.victim, *(pod for pod, _ in self.others)]
 
     def picture(self) -> Json:
         """All that a pod which came and went leaves as it was: the node, its files, its pods' links."""
-        links = {pod.name: pod.links() for pod in self._pods()}
-        return {**self.node.snapshot(), "files": files(self.node), "pods": links}
+        pods = {pod.name: _inside(pod) for pod in self._pods()}
+        return {**self.node.snapshot(), "files": files(self.node), "pods": pods}
 
     # What may follow when the plugin was killed. Each way ends with the ground as it was.
 
     def deleted(self) -> None:
         """The runtime calls DEL, and may ADD the same pod once more."""
-        self.assert_no_address_twice()
+        self.assert_leased()
         assert self.call("DEL").result == {}
         self.assert_as_before()
         self.assert_works()
@@ -169,12 +176,17 @@ class Ground:
             time.sleep(0.01)
 
 
+def _assert_same(wanted: Json, found: Json) -> None:
+    differences = list(_differences("", wanted, found))
+    assert not differences, "; ".join(differences)
+
+
 def _differences(place: str, before: Any, now: Any) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before.keys() | now.keys():
             yield from _differences(f"{place}/{key}", before.get(key), now.get(key))
     elif before != now:
-        yield f"{place} was {before}, is {now}"
+        yield f"{place} should be {before}, is {now}"
 
 
 def files(node: Node) -> Json:
@@ -191,6 +203,15 @@ def _file(path: Path) -> list[Any]:
     if "cni" not in path.parts or not stat.S_ISREG(about.st_mode) or path.name.startswith("last_reserved_ip."):
         return [stat.filemode(about.st_mode)]
     return [stat.filemode(about.st_mode), about.st_nlink, path.read_bytes()]
+
+
+def _inside(pod: Pod) -> Json:
+    """A pod's links, addresses and routes, without what the kernel numbers or makes in its own time."""
+    return {
+        "links": {name: [link[key] for key in ("address", "mtu", "link_type")] for name, link in pod.links().items()},
+        "addresses": _addresses(pod),
+        "routes": [route for v in (4, 6) for route in pod.routes(v) if not route["dst"].startswith(("fe80:", "ff00:"))],
+    }
 
 
 def _addresses(pod: Pod) -> list[str]:

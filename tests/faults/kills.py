@@ -66,7 +66,7 @@ def killing(verb: str, moment: Moment, aftermath: Callable[[Ground], None]) -> t
     def trial(ground: Ground) -> None:
         ground.prepare(verb)
         strace.killed(ground.node, ground.plugin, moment, lambda plugin: ground.call(verb, plugin))
-        ground.assert_no_address_twice()
+        ground.assert_leased()
         aftermath(ground)
 
     return f"{verb} killed at {moment}, then {aftermath.__name__}", trial

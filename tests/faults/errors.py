@@ -1,0 +1,115 @@
+"""Sweeps of errors: a call whose system call fails says so and leaves nothing, or it made no difference."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from itertools import count
+
+from tests.faults import strace
+from tests.faults.ground import Ground
+from tests.faults.strace import MEMORY, Moment
+from tests.faults.sweep import Sweep, Trial
+from tests.harness import Reply
+
+ERRNOS = {
+    "close": ["EIO", "EINTR"],
+    "flock": ["ENOLCK", "EINTR"],
+    "getdents64": ["EIO", "ENOMEM"],
+    "ioctl": ["EPERM"],
+    "link": ["ENOSPC", "EIO", "EPERM"],
+    "mkdir": ["ENOSPC", "EIO", "EPERM"],
+    "newfstatat": ["EIO", "ENOMEM", "EACCES"],
+    "openat": ["EMFILE", "ENOMEM", "EIO", "EPERM", "EINTR"],
+    "read": ["EIO", "EINTR", "EAGAIN"],
+    "recvfrom": ["ENOBUFS", "ENOMEM", "EINTR", "EAGAIN"],
+    "rmdir": ["EIO", "EPERM"],
+    "sendto": ["ENOBUFS", "ENOMEM", "EPERM", "EINTR", "EAGAIN"],
+    "setns": ["EPERM", "ENOMEM"],
+    "setsockopt": ["ENOPROTOOPT", "ENOMEM", "EPERM"],
+    "socket": ["EMFILE", "ENOMEM", "EPERM"],
+    "unlink": ["EIO", "EPERM"],
+    "write": ["ENOSPC", "EIO", "EINTR", "EAGAIN"],
+    **{syscall: ["ENOMEM"] for syscall in MEMORY},
+}
+"""What a system call may fail with, of what is likely."""
+
+CANNOT_FAIL = {"exit_group", "geteuid"}
+
+INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5, 100, 101, 999
+"""The codes that fit: CNI_NETNS cannot be used, a file cannot, the kernel refuses, and so on."""
+
+REASON_LOST = {"ioctl", "setns"}
+"""System calls whose error has one meaning, whatever it is."""
+
+OWN_FILES = ("MemoryError", "ImportError", "ModuleNotFoundError")
+"""How a failure inside of the interpreter is told, which is of no kind that a runtime could know."""
+
+
+def errors_of(moments: list[Moment], *, full: bool) -> Iterator[tuple[Moment, str]]:
+    """The errors to fail with: in full, all of the table; in short, they take turns, and there is memory enough."""
+    turn = count()
+    for moment in moments:
+        if moment.syscall in CANNOT_FAIL or (moment.syscall in MEMORY and not full):
+            continue
+        errnos = ERRNOS[moment.syscall]
+        yield from ((moment, each) for each in (errnos if full else [errnos[next(turn) % len(errnos)]]))
+
+
+def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
+    """Fail the system calls of a verb where another pod lives."""
+
+    def make_ground() -> Ground:
+        return sweep.ground_of_check(case) if verb == "CHECK" else sweep.ground(case)
+
+    moments = sweep.moments(make_ground(), verb)
+    trials = [failing(verb, *fault) for fault in errors_of(moments, full=full)]
+    sweep.run("errors", trials, make_ground)
+
+
+def failing(verb: str, moment: Moment, name: str) -> tuple[str, Trial]:
+    """A trial: one system call of the verb fails with that error."""
+
+    def trial(ground: Ground) -> None:
+        ground.prepare(verb)
+        reply = strace.failed(ground.node, ground.plugin, moment, name, lambda plugin: ground.call(verb, plugin))
+        assert reply.stderr == ""
+        ground.assert_leased()
+        if reply.status == 0:
+            assert_done(ground, verb, reply)
+        else:
+            assert_told(reply, moment, name)
+            assert_undone(ground, verb)
+
+    return f"{verb}, {name} from {moment}", trial
+
+
+def assert_done(ground: Ground, verb: str, reply: Reply) -> None:
+    """It made no difference: all is as after a call without the error."""
+    if verb == "ADD":
+        ground.assert_attached(reply.result)
+        ground.assert_wired()
+        assert ground.call("DEL").result == {}
+    assert reply.result == {} or verb == "ADD"
+    ground.assert_as_before()
+
+
+def assert_undone(ground: Ground, verb: str) -> None:
+    """An ADD or a CHECK has left nothing; a DEL or a GC may have done a part, and does the rest when called again."""
+    if verb in ("DEL", "GC"):
+        assert ground.call(verb).result == {}
+    ground.assert_as_before()
+
+
+def assert_told(reply: Reply, moment: Moment, name: str) -> None:
+    """One error of the specification's form on standard output, that names what failed and why."""
+    error = reply.error
+    assert reply.status == 1
+    assert set(error) <= {"cniVersion", "code", "msg", "details"}
+    if error["code"] == INTERNAL:
+        assert error["msg"].startswith(OWN_FILES), error
+        return
+    assert error["code"] in (INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED), error
+    if moment.syscall not in REASON_LOST:
+        assert os.strerror(getattr(errno, name)) in error["msg"], error
