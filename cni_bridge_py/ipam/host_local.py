@@ -71,7 +71,13 @@ class HostLocal:
 
     def is_unused(self) -> bool:
         """Whether there is no store, so that nothing can be held, nor need a lock be made to give it back."""
-        return not posix.access(self._store.path, posix.F_OK)
+        try:
+            posix.stat(self._store.path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass  # where it cannot be seen, the lock will tell why
+        return False
 
     def add(self) -> Result:
         """Claim one address from each range set, a requested one where it is of that set.

@@ -35,6 +35,9 @@ ERRNOS = {
 }
 """What a system call may fail with, of what is likely."""
 
+LIKELY = ["EIO", "ENOMEM"]
+"""What those may fail with that are not in the table."""
+
 CANNOT_FAIL = {"exit_group", "geteuid"}
 
 INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5, 100, 101, 999
@@ -53,7 +56,7 @@ def errors_of(moments: list[Moment], *, full: bool) -> Iterator[tuple[Moment, st
     for moment in moments:
         if moment.syscall in CANNOT_FAIL or (moment.syscall in MEMORY and not full):
             continue
-        errnos = ERRNOS[moment.syscall]
+        errnos = ERRNOS.get(moment.syscall, LIKELY)
         yield from ((moment, each) for each in (errnos if full else [errnos[next(turn) % len(errnos)]]))
 
 
