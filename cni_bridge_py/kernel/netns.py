@@ -73,7 +73,10 @@ class Inside:
 if hasattr(posix, "setns"):
 
     def _setns(fd: int) -> None:
-        posix.setns(fd, CLONE_NEWNET)  # type: ignore[attr-defined]
+        try:
+            posix.setns(fd, CLONE_NEWNET)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise OSError(error.errno, f"cannot enter the network namespace: {error.strerror}") from None
 
 else:
 

@@ -43,7 +43,7 @@ CANNOT_FAIL = {"exit_group", "geteuid"}
 INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5, 100, 101, 999
 """The codes that fit: CNI_NETNS cannot be used, a file cannot, the kernel refuses, and so on."""
 
-REASON_LOST = {"ioctl", "setns"}
+REASON_LOST = {"ioctl"}
 """System calls whose error has one meaning, whatever it is."""
 
 OWN_FILES = ("MemoryError", "ImportError", "ModuleNotFoundError")
