@@ -46,24 +46,22 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     host = names.host_veth(request.container_id, request.ifname)
     with _pod_netns(request) as netns:
         kernel = Kernel(netns)
-        with _ipam(config, request, raw, kernel) as ipam:
-            _refuse_second(kernel, request, host)
-            addresses = ipam.add()
-            try:
-                wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
-                apply_all(wiring.steps, kernel)
-            except BaseException:
-                with Errors():  # the first error is the one to tell
-                    ipam.delete(addresses.ips)
-                raise
+        addresses = None
         try:
-            apply_all(plan.settling(config, wiring.links, wiring.ips), kernel)
+            with _ipam(config, request, raw, kernel) as ipam:
+                _refuse_second(kernel, request, host)
+                addresses = ipam.add()
+                wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
+                apply_all(wiring.until_cable, kernel)
+            # There is a cable now, by which everybody can see that the lease is not dead: the rest needs no lock.
+            apply_all(wiring.afterwards, kernel)
             interfaces = _interfaces(kernel, config, wiring.links)
             made = Result(interfaces, wiring.ips, wiring.routes, config.dns or addresses.dns)
             return encode(made, config.cni_version)
         except BaseException:
-            with Errors():
-                _unwire(config, request, raw, kernel, wiring.ips)
+            if addresses:
+                with Errors():  # the first error is the one to tell
+                    _unwire(config, request, raw, kernel, addresses.ips)
             raise
 
 

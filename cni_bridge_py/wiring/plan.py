@@ -46,12 +46,21 @@ DEFAULT_ROUTE = {"4": "0.0.0.0/0", "6": "::/0"}
 
 @record
 class Wiring:
-    """An attachment as ADD makes it: its links, its addresses and routes as the result has them, and the steps."""
+    """An attachment as ADD makes it: its links, its addresses and routes as the result has them, and the steps.
+
+    The steps are in two lists: those up to the one that makes the cable, and those behind it.
+    """
 
     links: Links
     ips: list[IPConfig]
     routes: list[Route]
-    steps: list[Step]
+    until_cable: list[Step]
+    afterwards: list[Step]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps, in order."""
+        return self.until_cable + self.afterwards
 
 
 def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod: str) -> Wiring:
@@ -59,7 +68,11 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
     ips = with_gateways(config, addresses.ips)
     routes = with_default_routes(config, ips, addresses.routes)
     ends = links(config, host, ifname, ips)
-    return Wiring(ends, ips, routes, attachment(config, ends, ips, routes, pod))
+    until_cable = [*shared(config, ends, ips), cable(ends)]
+    afterwards = plugged_in(config, ends, ips, routes, pod)
+    if config.enable_dad and any(ip.version == "6" for ip in ips):
+        afterwards.append(AwaitAddresses(ifname))
+    return Wiring(ends, ips, routes, until_cable, afterwards)
 
 
 def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) -> Links:
@@ -108,14 +121,9 @@ def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[IPNetw
     return [gateway for i, gateway in enumerate(gateways) if gateway not in gateways[:i]]
 
 
-def attachment(
-    config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str = ""
-) -> list[Step]:
-    """The steps that wire a pod: first what the node's pods share, then the pod's own.
-
-    `pod` is `namespace/pod` where it is known.
-    """
-    return shared(config, links, ips) + own(config, links, ips, routes, pod)
+def attachment(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
+    """The steps that leave an attachment as it is to be: first what the node's pods share, then the pod's own."""
+    return [*shared(config, links, ips), cable(links), *plugged_in(config, links, ips, routes, pod="")]
 
 
 def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Step]:
@@ -148,9 +156,14 @@ def _vlan_gateway(config: NetworkConfig) -> EnsureVlanGateway:
     return EnsureVlanGateway(name, port, config.bridge, config.vlan, config.preserve_default_vlan)
 
 
-def own(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
-    """The steps on what is the pod's alone."""
-    steps: list[Step] = [CreateVethPair(links.host, links.host_mac, links.pod, links.pod_mac, links.mtu)]
+def cable(links: Links) -> Step:
+    """The step that makes what is the pod's alone."""
+    return CreateVethPair(links.host, links.host_mac, links.pod, links.pod_mac, links.mtu)
+
+
+def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
+    """The steps that plug the cable in. `pod` is `namespace/pod` where it is known."""
+    steps: list[Step] = []
     if config.mac_spoof_check:
         steps.append(GuardMac(links.host, links.pod_mac))
     steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation))
@@ -172,13 +185,6 @@ def _gateway_of(route: Route, ips: list[IPConfig]) -> str:
     """The route's own gateway, else the first of its IP version."""
     same_version = [ip for ip in ips if ip.version == route.version and ip.gateway]
     return route.gw or (same_version[0].gateway if same_version else "")
-
-
-def settling(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Step]:
-    """The steps that only wait, for which no other ADD should."""
-    if config.enable_dad and any(ip.version == "6" for ip in ips):
-        return [AwaitAddresses(links.pod)]
-    return []
 
 
 def detachment(config: NetworkConfig, host: str) -> list[Step]:

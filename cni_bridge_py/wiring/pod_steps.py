@@ -58,9 +58,6 @@ class CreateVethPair(Step):
             name = self.pod if kernel.pod.link(self.pod) else self.host
             raise CniError(ALREADY_ATTACHED, f"interface {name} exists already: {where}") from None
 
-    def undo(self, kernel: Kernel) -> None:
-        DeleteVethPair(self.host).apply(kernel)
-
     def check(self, kernel: Kernel) -> None:
         pod = in_pod(kernel, self.pod)
         expect(pod.kind == "veth", f"{self.pod} in the pod is no veth")
@@ -136,9 +133,6 @@ class GuardMac(Step):
 
     def apply(self, kernel: Kernel) -> None:
         kernel.nftables.guard(self.host, self._rule)
-
-    def undo(self, kernel: Kernel) -> None:
-        UnguardMac(self.host).apply(kernel)
 
     @property
     def _rule(self) -> MacRule:

@@ -1,10 +1,10 @@
-"""What every step is: it applies itself, undoes itself, checks itself, and says itself as commands."""
+"""What every step is: it applies itself, checks itself, and says itself as commands."""
 
 from __future__ import annotations
 
 from errno import EACCES, EPERM
 
-from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError, Errors
+from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 
 TYPE_CHECKING = False
@@ -24,9 +24,6 @@ class Step:
         """Make it so. Raises CniError, NetlinkError or OSError."""
         raise NotImplementedError
 
-    def undo(self, kernel: Kernel) -> None:
-        """Take it back. Most steps need not: what they did is shared, or goes with the veth pair."""
-
     def check(self, kernel: Kernel) -> None:
         """See that it is so. Raises CniError 105 that names what is not."""
 
@@ -36,25 +33,13 @@ class Step:
 
 
 def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
-    """Apply the steps in order; where one fails, undo those before it in reverse and raise.
+    """Apply the steps in order. Nothing is undone after a failure: that is what the steps of DEL are for.
 
     Raises CniError that says which step failed and why.
     """
-    made: list[Step] = []
-    try:
-        for step in steps:
-            made.append(step)
-            with Explained(step):
-                try:
-                    step.apply(kernel)
-                except (CniError, NetlinkError):
-                    made.pop()  # refused; whatever else went wrong, it may have been done all the same
-                    raise
-    except BaseException:
-        for step in reversed(made):
-            with Errors(), Explained(step):  # the first error is the one to tell
-                step.undo(kernel)
-        raise
+    for step in steps:
+        with Explained(step):
+            step.apply(kernel)
 
 
 def check_all(steps: Sequence[Step], kernel: Kernel) -> None:

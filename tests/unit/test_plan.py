@@ -76,10 +76,7 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def steps_of(keys: dict[str, Any], ips: list[IPConfig], routes: list[Route], pod: str = "") -> list[Step]:
     """What an ADD does with a configuration and the addresses and routes that IPAM gave."""
-    config = network(**keys)
-    ips = plan.with_gateways(config, ips)
-    routes = plan.with_default_routes(config, ips, routes)
-    return plan.attachment(config, plan.links(config, HOST, "eth0", ips), ips, routes, pod)
+    return plan.wiring(network(**keys), HOST, "eth0", Result([], ips, routes, {}), pod).steps
 
 
 def bridge(mac: str = "", mtu: int = 0, promisc: bool = False, name: str = "cni0", vlans: bool = False) -> Step:
@@ -432,7 +429,14 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             SetUp("eth0"),
             address("10.1.0.2/16", dad=True),
             address("fd00::2/64", dad=True),
+            AwaitAddresses("eth0"),
         ],
+    ),
+    "enabledad, without IPv6": (
+        {"enabledad": True},
+        [IPV4],
+        [],
+        [bridge(), veth(MAC_4), port(), SetUp("eth0"), address("10.1.0.2/16", dad=True)],
     ),
     "vlan": (
         {"vlan": 100},
@@ -523,20 +527,6 @@ def test_a_network_without_gateway_gets_its_first_address(value: int, prefixlen:
     pod = netaddr.IPNetwork((value, prefixlen), version=4)
     [ip] = plan.with_gateways(network(isGateway=True), [IPConfig(str(pod))])
     assert ip.gateway == str(netaddr.IPAddress(pod.first + 1, 4))
-
-
-@pytest.mark.parametrize(
-    ("keys", "ips", "steps"),
-    [
-        ({}, [IPV6], []),
-        ({"enabledad": True}, [IPV4], []),
-        ({"enabledad": True}, [], []),
-        ({"enabledad": True}, [IPV4, IPV6], [AwaitAddresses("eth0")]),
-    ],
-)
-def test_what_is_waited_for(keys: dict[str, Any], ips: list[IPConfig], steps: list[Step]) -> None:
-    config = network(**keys)
-    assert plan.settling(config, plan.links(config, HOST, "eth0", ips), ips) == steps
 
 
 @pytest.mark.parametrize(

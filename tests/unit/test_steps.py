@@ -28,11 +28,10 @@ class Noted(Step):
         notes: list[str],
         *,
         apply: Exception | None = None,
-        undo: Exception | None = None,
         check: Exception | None = None,
     ) -> None:
         self.name, self.notes = name, notes
-        self.failures = {"apply": apply, "undo": undo, "check": check}
+        self.failures = {"apply": apply, "check": check}
 
     def __str__(self) -> str:
         return f"step {self.name}"
@@ -44,9 +43,6 @@ class Noted(Step):
 
     def apply(self, kernel: Kernel) -> None:
         self._do("apply")
-
-    def undo(self, kernel: Kernel) -> None:
-        self._do("undo")
 
     def check(self, kernel: Kernel) -> None:
         self._do("check")
@@ -62,47 +58,18 @@ def test_steps_are_applied_in_order() -> None:
     assert notes == ["apply a", "apply b"]
 
 
-def test_after_a_failure_what_was_applied_is_undone_in_reverse() -> None:
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (NetlinkError(16, "Device or resource busy"), "Device or resource busy"),
+        (NoAnswer(OSError(105, "No buffer space available")), "netlink: No buffer space available"),
+    ],
+)
+def test_the_first_step_that_fails_is_the_last_and_told(failure: Exception, reason: str) -> None:
     notes: list[str] = []
-    failing = Noted("c", notes, apply=NetlinkError(16, "Device or resource busy"))
-    error = refusal(apply_all, [Noted("a", notes), Noted("b", notes), failing, Noted("d", notes)], KERNEL)
-    assert notes == ["apply a", "apply b", "apply c", "undo b", "undo a"]
-    assert (error.code, error.msg) == (100, "step c: Device or resource busy")
-
-
-def test_a_failure_to_undo_neither_stops_the_others_nor_hides_the_first() -> None:
-    notes: list[str] = []
-    steps = [
-        Noted("a", notes),
-        Noted("b", notes, undo=NetlinkError(5, "cannot undo")),
-        Noted("c", notes, apply=NetlinkError(16, "Device or resource busy")),
-    ]
-    error = refusal(apply_all, steps, KERNEL)
-    assert notes == ["apply a", "apply b", "apply c", "undo b", "undo a"]
-    assert error.msg == "step c: Device or resource busy"
-
-
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, ZeroDivisionError])
-def test_whatever_ends_it_is_undone(raised: type[BaseException]) -> None:
-    notes: list[str] = []
-    failing = Noted("b", notes)
-
-    def end() -> None:
-        raise raised
-
-    failing.apply = lambda kernel: end()  # type: ignore[method-assign]
-    with pytest.raises(raised):
-        apply_all([Noted("a", notes), failing], KERNEL)
-    assert notes == ["apply a", "undo b", "undo a"]
-
-
-def test_a_step_that_got_no_answer_is_undone_too() -> None:
-    """The kernel may have done what it was asked."""
-    notes: list[str] = []
-    failing = Noted("b", notes, apply=NoAnswer(OSError(105, "No buffer space available")))
-    error = refusal(apply_all, [Noted("a", notes), failing], KERNEL)
-    assert notes == ["apply a", "apply b", "undo b", "undo a"]
-    assert (error.code, error.msg) == (100, "step b: netlink: No buffer space available")
+    error = refusal(apply_all, [Noted("a", notes), Noted("b", notes, apply=failure), Noted("c", notes)], KERNEL)
+    assert notes == ["apply a", "apply b"]
+    assert (error.code, error.msg) == (100, f"step b: {reason}")
 
 
 def test_the_first_step_that_does_not_check_is_told() -> None:
