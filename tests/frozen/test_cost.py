@@ -1,0 +1,56 @@
+"""What a call of the executable asks of the kernel: none of it depends on the machine. Whoever raises a figure says why.
+
+Counted is from the reading of the configuration on. What comes before is the interpreter's start, which differs between
+builds of Python and is only kept from growing beyond bounds; memory is the interpreter's affair as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tests.bundle import CHECKOUT, build_bundle
+from tests.harness import Node, Plugin
+
+CONF = json.loads((CHECKOUT / "conf/10-bridge.conf").read_text())
+MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
+
+# First what is done with files: the pod's namespace, the lock, the leases, sysctls. Then with sockets: in the host's
+# namespace, to its packet filter, and in the pod's namespace.
+COST = {
+    "ADD": """
+        read 7 openat 11 close 13 newfstatat 3 fcntl 1 ioctl 1 mkdir 2 flock 1 write 3 link 1 geteuid 1 exit_group 1
+        socket 3 setsockopt 9 setns 2 sendto 18 recvfrom 20
+    """,
+    "CHECK": """
+        read 4 openat 5 close 8 newfstatat 3 fcntl 1 ioctl 1 mkdir 1 flock 1 geteuid 1 exit_group 1
+        socket 3 setsockopt 9 setns 2 sendto 12 recvfrom 16
+    """,
+    "DEL": """
+        read 2 openat 5 close 7 newfstatat 10 fcntl 1 ioctl 1 mkdir 1 flock 1 getdents64 4 unlink 2 rmdir 1
+        geteuid 1 exit_group 1
+        socket 2 setsockopt 6 setns 2 sendto 4 recvfrom 4
+    """,
+}
+"""System calls of the shipped configuration, for the second pod of a node."""
+
+
+@pytest.mark.parametrize("verb", COST)
+def test_system_calls(node: Node, verb: str) -> None:
+    plugin = Plugin(build_bundle() / "cni-bridge-py")
+    trace = node.directory / "trace"
+    traced = Plugin(["strace", "-f", "-o", str(trace), *plugin.argv])
+    plugin.add(node, CONF, node.pod())  # which makes what pods share
+    pod = node.pod()
+    conf = CONF if verb == "ADD" else {**CONF, "prevResult": plugin.add(node, CONF, pod)}
+    assert traced.call(node, verb, conf, pod).status == 0
+    lines = trace.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if " read(0, " in line)
+    names = [line.split()[1].partition("(")[0] for line in lines[start:] if "(" in line]
+    words = COST[verb].split()
+    assert Counter(name for name in names if name not in MEMORY) == dict(
+        zip(words[::2], map(int, words[1::2]), strict=True)
+    )
+    assert start < 300, "the interpreter's start has grown"
