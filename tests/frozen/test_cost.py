@@ -1,4 +1,4 @@
-"""What a call of the executable asks of the kernel: none of it depends on the machine. Whoever raises a figure says why.
+"""What a call of the executable asks of the kernel, whatever the machine. Whoever raises a figure says why.
 
 Counted is from the reading of the configuration on. What comes before is the interpreter's start, which differs between
 builds of Python and is only kept from growing beyond bounds; memory is the interpreter's affair as well.
