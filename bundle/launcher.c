@@ -8,6 +8,7 @@
 #include <Python.h>
 #include <linux/limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "frozen.h"
@@ -95,6 +96,7 @@ start_interpreter(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2), after which an ADD is taken back */
     start_interpreter(argc, argv);
     PyGC_Disable(); /* nothing here lives long enough to become garbage worth the search */
     if (complete_posix() < 0 || PyImport_ImportFrozenModule("__main__") < 1)

@@ -199,7 +199,7 @@ def _requested(asked: Asked) -> list[tuple[int, int]]:
     listed = Section({"IP": [each for each in environment if each]}, "CNI_ARGS", INVALID_ENVIRONMENT)
     requested = listed.addresses("IP")
     requested += asked.cni_args.addresses("ips") + asked.runtime_config.addresses("ips")
-    return [ip for position, ip in enumerate(requested) if ip not in requested[:position]]
+    return list(dict.fromkeys(requested))
 
 
 def _vlan_trunk(top: Section) -> list[int]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+LONGEST_SHOWN = 200
+"""Characters of a value that was refused."""
+
+
 class Section:
     """A JSON object of the configuration; every value is taken by key and checked, and errors name its path."""
 
@@ -34,7 +38,7 @@ class Section:
         # In Python a boolean is an integer, in a configuration it is not.
         if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
-        raise self.invalid(key, f"expected {expected}, got {value!r}")
+        raise self.invalid(key, f"expected {expected}, got {_shown(value)}")
 
     def string(self, key: str) -> str:
         """A string; empty where absent."""
@@ -71,7 +75,7 @@ class Section:
         values = self.value(key, list, "a list of strings") or []
         for position, value in enumerate(values):
             if not isinstance(value, str):
-                raise self.invalid(f"{key}[{position}]", f"expected a string, got {value!r}")
+                raise self.invalid(f"{key}[{position}]", f"expected a string, got {_shown(value)}")
         return list(values)
 
     def section(self, key: str) -> Section | None:
@@ -86,14 +90,14 @@ class Section:
     def _objects(self, key: str, values: list[Any]) -> Iterator[Section]:
         for position, value in enumerate(values):
             if not isinstance(value, dict):
-                raise self.invalid(f"{key}[{position}]", f"expected an object, got {value!r}")
+                raise self.invalid(f"{key}[{position}]", f"expected an object, got {_shown(value)}")
             yield Section(value, self._path(f"{key}[{position}]"))
 
     def lists_of_sections(self, key: str) -> Iterator[list[Section]]:
         """The lists of objects in a list of lists."""
         for position, value in enumerate(self.value(key, list, "a list of lists") or []):
             if not isinstance(value, list) or not value:
-                raise self.invalid(f"{key}[{position}]", f"expected a list of objects, got {value!r}")
+                raise self.invalid(f"{key}[{position}]", f"expected a list of objects, got {_shown(value)}")
             yield list(self._objects(f"{key}[{position}]", value))
 
     def interface(self, key: str, default: str) -> str:
@@ -143,3 +147,12 @@ class Section:
 
     def _path(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
+
+
+def _shown(value: object) -> str:
+    """A value in a message, however long it is or deep."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something that is nested too deep"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

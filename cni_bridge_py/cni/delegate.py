@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 S_IFMT, S_IFREG = 0o170000, 0o100000
 """Which bits of a mode are the file's type, and that of a regular file: inode(7)."""
 
+LARGEST_ANSWER = 16 << 20
+"""Bytes."""
+
+SIGPIPE = 13
+"""It is ignored here, and expected elsewhere to end a program that nobody reads from."""
+
 
 def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Run `plugin` from one of the folders in `path` with our own parameters, and return what it answers.
@@ -24,6 +30,8 @@ def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> d
     executable = _find(plugin, path)
     environment = {**posix.environ, b"CNI_COMMAND": verb.encode()}
     status, output, errors = _execute(executable, jsontext.dumps(config).encode(), environment)
+    if len(output) > LARGEST_ANSWER:
+        raise CniError(DECODE_FAILURE, f"plugin {plugin}: {verb} failed: its answer is over {LARGEST_ANSWER} bytes")
     if status == 0 and not output.strip():
         return {}
     try:
@@ -38,7 +46,9 @@ def run(plugin: str, path: list[str], verb: str, config: Mapping[str, Any]) -> d
     if status != 0:
         code = answer.get("code")
         msg = f"plugin {plugin}: {answer.get('msg', 'failed without a message')}"
-        raise CniError(code if isinstance(code, int) else INTERNAL, msg, str(answer.get("details") or ""))
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 1 << 32:
+            code = INTERNAL
+        raise CniError(code, msg, str(answer.get("details") or ""))
     return answer
 
 
@@ -64,13 +74,15 @@ def _execute(executable: str, data: bytes, environment: Mapping[bytes, bytes]) -
 
     Files in memory, not pipes: neither side ever waits for the other to read.
     """
-    files = [posix.memfd_create(name, 0) for name in ("stdin", "stdout", "stderr")]
+    files = [posix.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
         posix.pwrite(files[0], data, 0)
         actions = [(posix.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
-        child = posix.posix_spawn(executable, [executable], environment, file_actions=actions)
+        child = posix.posix_spawn(executable, [executable], environment, file_actions=actions, setsigdef=(SIGPIPE,))
         _, status = posix.waitpid(child, 0)
-        output, errors = (posix.pread(file, posix.fstat(file).st_size, 0) for file in files[1:])
+        output, errors = (
+            posix.pread(file, min(posix.fstat(file).st_size, LARGEST_ANSWER + 1), 0) for file in files[1:]
+        )
     except OSError as error:
         raise CniError(INTERNAL, f"cannot run {executable}: {error.strerror}") from None
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import parse_ip, parse_network
+from cni_bridge_py.addresses import format_ip, parse_ip, parse_network
 from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
 from cni_bridge_py.record import record
 
@@ -158,10 +158,16 @@ def decode(encoded: dict[str, Any]) -> Result:
             ips.append(_decode_ip(old["ip"], old))
             routes += [_decode_route(route) for route in _list(old, "routes")]
     interfaces = [_decode_interface(each) for each in _list(encoded, "interfaces")]
-    dns = encoded.get("dns") or {}
+    return Result(interfaces, ips, routes, _decode_dns(encoded.get("dns") or {}))
+
+
+def _decode_dns(dns: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(dns, dict):
         raise TypeError("dns is no object")
-    return Result(interfaces, ips, routes, dns)
+    told = {"domain": _text(dns, "domain"), **{key: _list(dns, key) for key in ("nameservers", "search", "options")}}
+    if any(not isinstance(each, str) for key in told if key != "domain" for each in told[key]):
+        raise TypeError("dns has something that is no string")
+    return {key: told[key] for key in dns if told.get(key)}
 
 
 def _decode_interface(interface: dict[str, Any]) -> Interface:
@@ -178,20 +184,21 @@ def _decode_interface(interface: dict[str, Any]) -> Interface:
 
 
 def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:
-    parse_network(address)
-    return IPConfig(address, _ip(encoded, "gateway"), _number(encoded, "interface"))
+    network, gateway = parse_network(address), _ip(encoded, "gateway")
+    if gateway and parse_ip(gateway)[0] != network.version:
+        raise ValueError(f"gateway {gateway} is not of the same IP version as {address}")
+    return IPConfig(str(network), gateway, _number(encoded, "interface"))
 
 
 def _decode_route(route: dict[str, Any]) -> Route:
-    parse_network(route["dst"])
     return Route(
-        route["dst"],
+        str(parse_network(route["dst"])),
         _ip(route, "gw"),
         _number(route, "mtu") or 0,
         _number(route, "advmss") or 0,
         _number(route, "priority") or 0,
         _number(route, "table"),
-        _number(route, "scope"),
+        _number(route, "scope", 255),
     )
 
 
@@ -206,18 +213,17 @@ def _text(encoded: dict[str, Any], key: str) -> str:
     value = encoded.get(key) or ""
     if not isinstance(value, str):
         raise TypeError(f"{key} is no string")
+    value.encode()  # JSON may name half a surrogate pair, the kernel cannot
     return value
 
 
 def _ip(encoded: dict[str, Any], key: str) -> str:
     text = _text(encoded, key)
-    if text:
-        parse_ip(text)
-    return text
+    return format_ip(*parse_ip(text)) if text else ""
 
 
-def _number(encoded: dict[str, Any], key: str) -> int | None:
+def _number(encoded: dict[str, Any], key: str, largest: int = (1 << 32) - 1) -> int | None:
     value = encoded.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise TypeError(f"{key} is no number")
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest):
+        raise TypeError(f"{key} is no number from 0 to {largest}")
     return value

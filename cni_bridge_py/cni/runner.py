@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 LARGEST_CONFIG = 16 << 20
 """Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
 
+LONGEST_MESSAGE = 4096
+"""Characters. What is wrong with a configuration may be a string that is as long as the configuration."""
+
+STDIN, STDOUT, STDERR = range(3)
+
 ESCAPE = "surrogateescape"
 """How text from outside that is not UTF-8 is kept, as Python does it (PEP 383)."""
 
@@ -43,6 +48,7 @@ FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 def run(verbs: Mapping[str, Verb]) -> int:
     """Serve the invocation that the environment describes; return the exit status."""
     version = NEWEST
+    _hold_output_streams()
     try:
         request = read_request(_environment())
         config = _read_config(request.command)
@@ -53,9 +59,23 @@ def run(verbs: Mapping[str, Verb]) -> int:
             _call(verbs, request, config, version)
     except CniError as error:
         return _fail(version, error)
+    except RecursionError:
+        return _fail(version, CniError(DECODE_FAILURE, "the configuration, or a plugin's answer, is nested too deep"))
     except BaseException as error:
         return _fail(version, CniError(INTERNAL, _say(error), _where(error)))
     return 0
+
+
+def _hold_output_streams() -> None:
+    """Have the output streams be something, though not for writing, where whoever called us has closed them.
+
+    Else the next file that is opened, a lease say, gets the number of a stream, and what is meant for that.
+    """
+    for stream in (STDOUT, STDERR):
+        try:
+            posix.fstat(stream)
+        except OSError:
+            posix.dup2(posix.open("/dev/null", posix.O_RDONLY), stream)
 
 
 def _environment() -> dict[str, str]:
@@ -98,7 +118,7 @@ def _read_stdin() -> bytes:
     chunks = []
     size = 0
     try:
-        while chunk := posix.read(0, 1 << 16):
+        while chunk := posix.read(STDIN, 1 << 16):
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_CONFIG:
@@ -133,10 +153,20 @@ def _agreed_version(config: dict[str, Any]) -> str:
 
 
 def _fail(version: str, error: CniError) -> int:
-    answer: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.msg}
-    with Errors():  # where nobody listens, the status says enough
-        _print(answer | {"details": error.details} if error.details else answer)
+    answer: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.msg[:LONGEST_MESSAGE]}
+    try:
+        _print(answer | {"details": error.details[:LONGEST_MESSAGE]} if error.details else answer)
+    except CniError:
+        _complain(error.msg)
     return 1
+
+
+def _complain(reason: str) -> None:
+    """Say on standard error what could not be said where it should be: libcni shows it then."""
+    try:
+        posix.write(STDERR, f"cni-bridge-py: {reason}\n".encode(errors="replace"))
+    except OSError:
+        pass  # the exit status says enough
 
 
 def _say(error: BaseException) -> str:
@@ -157,6 +187,6 @@ def _print(answer: dict[str, Any]) -> None:
     data = (jsontext.dumps(answer) + "\n").encode()
     try:
         while data:
-            data = data[posix.write(1, data) :]
+            data = data[posix.write(STDOUT, data) :]
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot write to standard output: {error.strerror}") from None

@@ -30,7 +30,8 @@ class Links:
 
 def host_veth(container_id: str, ifname: str) -> str:
     """The host veth's name: `veth` and 11 hexadecimal digits, which together fill an interface name."""
-    return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode()).hex()[:11]
+    # GC is told of attachments that may be none of ours, in names of any kind.
+    return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode(errors="surrogatepass")).hex()[:11]
 
 
 def host_veth_mac(network: str, name: str) -> str:

@@ -5,7 +5,7 @@ An option of the configuration is a line here and a step in `node_steps.py` or `
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import IPNetwork, format_ip, parse_ip, parse_network
+from cni_bridge_py.addresses import WIDTH, IPNetwork, format_ip, parse_ip, parse_network
 from cni_bridge_py.cni.result import IPConfig, Route
 from cni_bridge_py.record import record
 from cni_bridge_py.wiring import names
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cni_bridge_py.wiring.step import Step
 
 DEFAULT_ROUTE = {"4": "0.0.0.0/0", "6": "::/0"}
+LARGEST = {version: (1 << width) - 1 for version, width in WIDTH.items()}
 
 
 @record
@@ -99,7 +100,8 @@ def with_gateways(config: NetworkConfig, ips: list[IPConfig]) -> list[IPConfig]:
 
 def _first_of(ip: IPConfig) -> str:
     network = parse_network(ip.address)
-    return format_ip(network.version, network.first + 1)
+    # The highest of all addresses is no pod's, and followed by none.
+    return format_ip(network.version, network.first + 1) if network.first < LARGEST[network.version] else ""
 
 
 def with_default_routes(config: NetworkConfig, ips: list[IPConfig], routes: list[Route]) -> list[Route]:
@@ -118,7 +120,7 @@ def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[IPNetw
     if not config.is_gateway:
         return []
     gateways = [IPNetwork(*parse_ip(ip.gateway), parse_network(ip.address).prefixlen) for ip in ips if ip.gateway]
-    return [gateway for i, gateway in enumerate(gateways) if gateway not in gateways[:i]]
+    return list(dict.fromkeys(gateways))
 
 
 def attachment(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
