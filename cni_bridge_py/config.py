@@ -302,13 +302,16 @@ def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[Ra
     if not sets:
         raise ipam.invalid("subnet", "expected a network in CIDR notation (or ranges)")
     range_sets = []
-    seen: list[Range] = []
+    found: list[tuple[Section, Range]] = []
     for sections in sets:
         ranges = [_range(section) for section in sections]
         for section, each in zip(sections, ranges, strict=True):
-            _refuse_neighbours(section, each, ranges[0], seen)
-            seen.append(each)
+            if each.version != ranges[0].version:
+                reason = f"{each.subnet} is not of the same IP version as {ranges[0].subnet}"
+                raise section.invalid("subnet", reason)
+            found.append((section, each))
         range_sets.append(ranges)
+    _refuse_overlap(found)
     for family in (4, 6):
         if not speaks(version, "0.3.0") and sum(each[0].version == family for each in range_sets) > 1:
             reason = f"CNI version {version} cannot hold two IPv{family} addresses"
@@ -316,13 +319,13 @@ def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[Ra
     return range_sets
 
 
-def _refuse_neighbours(section: Section, each: Range, first: Range, seen: list[Range]) -> None:
-    """Refuse a range that is not of its set's IP version, or shares addresses with another."""
-    if each.version != first.version:
-        raise section.invalid("subnet", f"{each.subnet} is not of the same IP version as {first.subnet}")
-    for other in seen:
-        if overlap(each, other):
-            raise section.invalid("subnet", f"{each} overlaps {other}")
+def _refuse_overlap(found: list[tuple[Section, Range]]) -> None:
+    """Refuse a range that shares addresses with another; in order, those two would be neighbours."""
+    order = sorted(range(len(found)), key=lambda i: (found[i][1].version, found[i][1].start))
+    for position in range(1, len(order)):
+        (_, one), (section, other) = (found[i] for i in sorted(order[position - 1 : position + 1]))
+        if overlap(one, other):
+            raise section.invalid("subnet", f"{other} overlaps {one}")
 
 
 def _range(section: Section) -> Range:

@@ -259,5 +259,5 @@ def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
 
 def _ips_of(result: Result, request: Request) -> list[IPConfig]:
     """The addresses that a result lists for the pod's interface."""
-    pods = [i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox]
+    pods = {i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox}
     return [ip for ip in result.ips if ip.interface is None or ip.interface in pods]

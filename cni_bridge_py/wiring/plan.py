@@ -179,14 +179,10 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     if not config.disable_container_interface:
         steps.append(SetUp(links.pod))
     steps += [AddAddress(links.pod, parse_network(ip.address), config.enable_dad) for ip in ips]
-    steps += [AddRoute(links.pod, route, _gateway_of(route, ips)) for route in routes]
+    # A route without gateway gets the first one of its IP version.
+    gateways = {ip.version: ip.gateway for ip in reversed(ips) if ip.gateway}
+    steps += [AddRoute(links.pod, route, route.gw or gateways.get(route.version, "")) for route in routes]
     return steps
-
-
-def _gateway_of(route: Route, ips: list[IPConfig]) -> str:
-    """The route's own gateway, else the first of its IP version."""
-    same_version = [ip for ip in ips if ip.version == route.version and ip.gateway]
-    return route.gw or (same_version[0].gateway if same_version else "")
 
 
 def detachment(config: NetworkConfig, host: str) -> list[Step]:
