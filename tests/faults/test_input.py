@@ -138,7 +138,7 @@ class TestStreams:
         pod, before = state
         reply = self.redirected(plugin, redirection).call(node, "ADD", CONF, pod)
         assert (reply.status, reply.stdout) == (1, "")
-        assert ("cannot write the answer" in reply.stderr) != ("2>" in redirection)
+        assert ("cannot write to standard output" in reply.stderr) != ("2>" in redirection)
         assert "Traceback" not in reply.stderr
         assert set(pod.links()) == {"lo"}
         assert node.snapshot() == before
@@ -154,7 +154,7 @@ class TestStreams:
                 *plugin.argv, env=environment, stdin=subprocess.PIPE, stdout=pipe, stderr=subprocess.PIPE
             )
             _, errors = added.communicate(json.dumps(CONF))
-        assert (added.returncode, errors) == (1, "cni-bridge-py: cannot write the answer: Broken pipe\n")
+        assert (added.returncode, errors) == (1, "cni-bridge-py: cannot write to standard output: Broken pipe\n")
         assert set(pod.links()) == {"lo"}
         assert node.snapshot() == before
 
