@@ -58,6 +58,8 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
             *("-o", executable, HERE / "launcher.c", library),
             # Not RUNPATH, which would not hold for the libraries of the libraries.
             *("-Wl,--disable-new-dtags", f"-Wl,-rpath,$ORIGIN/{contents}"),
+            # The library would look for this one where Python was on the machine that built it. Here it is found first.
+            *("-Wl,--no-as-needed", "-lm"),
         ],
         check=True,
     )

@@ -206,21 +206,21 @@ def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
 
 def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel, ips: list[IPConfig]) -> None:
     """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time."""
-    steps = plan.detachment(config, names.host_veth(request.container_id, request.ifname))
+    cable, *rest = plan.detachment(config, names.host_veth(request.container_id, request.ifname))
     ipam = _ipam(config, request, raw, kernel)
     if ipam.needs_interface:
         try:
             ipam.delete(ips)
         finally:
-            apply_all(steps, kernel)
+            apply_all([cable, *rest], kernel)
         return
-    apply_all(steps, kernel)
-    if ipam.is_unused():
-        return
-    with ipam:
-        # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
-        apply_all(steps, kernel)
-        ipam.delete(ips)
+    apply_all([cable], kernel)
+    if not ipam.is_unused():
+        with ipam:
+            # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
+            apply_all([cable], kernel)
+            ipam.delete(ips)
+    apply_all(rest, kernel)
 
 
 def _interfaces(kernel: Kernel, config: NetworkConfig, links: Links) -> list[Interface]:
