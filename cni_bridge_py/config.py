@@ -127,9 +127,9 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
         ipam = top.members.get("ipam")
         members = Section(ipam, "ipam").members if isinstance(ipam, dict) else {}
         kind, data_dir = members.get("type"), members.get("datadir")
-        if not kind or not isinstance(kind, str) or "/" in kind:
+        if not isinstance(kind, str) or not _is_file_name(kind):
             return config
-        path = data_dir if isinstance(data_dir, str) and data_dir.startswith("/") else DEFAULT_DATA_DIR
+        path = data_dir if isinstance(data_dir, str) and _is_absolute_path(data_dir) else DEFAULT_DATA_DIR
         return NetworkConfig(**{**vars(config), "ipam": IpamConfig(kind, [], [], path, "", [])})
 
 
@@ -251,7 +251,7 @@ def _ipam(ipam: Section | None, asked: Asked, version: str) -> IpamConfig | None
     if not ipam or not kind:
         return None
     if kind not in HOST_LOCAL:
-        if "/" in kind:
+        if not _is_file_name(kind):
             raise ipam.invalid("type", f"expected a plugin's file name, got {kind!r}")
         return IpamConfig(kind, [], [], "", "", [])
     return _host_local(ipam, asked, version)
@@ -270,9 +270,17 @@ def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
 
 def _absolute_path(section: Section, key: str) -> str:
     path = section.string(key)
-    if path and not (path.startswith("/") and path.isprintable()):
+    if path and not _is_absolute_path(path):
         raise section.invalid(key, f"expected an absolute path, got {path!r}")
     return path
+
+
+def _is_file_name(text: str) -> bool:
+    return text != "" and "/" not in text and text.isprintable()
+
+
+def _is_absolute_path(text: str) -> bool:
+    return text.startswith("/") and text.isprintable()
 
 
 def _route(route: Section, version: str) -> Route:

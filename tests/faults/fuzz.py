@@ -2,8 +2,9 @@
 
     sudo .venv/bin/python -m tests.faults.fuzz --seconds 600
 
-Inputs that lead to code which none before has reached are kept, and varied further, in `--corpus DIR`. It ends at the
-first failure, and prints the input; `--again FILE` tries the one that libFuzzer has written down.
+Inputs that lead to code which none before has reached are varied further; `--keep DIR` keeps them from one run to the
+next, in DIR/inputs. It ends at the first failure, prints the input, and with `--keep` writes it to DIR/failures, where
+`--again FILE` takes it from.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from tests.faults.inputs import Grammar
 
 T = TypeVar("T")
 
-# A mount namespace where the machine's own files cannot be written, and namespaces may be made.
-PRIVATE = (
-    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-    *("sh", "-c", 'mount --bind / / && mount -o remount,bind,ro / && mount -t tmpfs tmpfs /run && exec "$@"', "sh"),
-)
+PRIVATE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec")
+
+FENCE = """
+mount --bind "$0" "$0"  # alone of this machine's files, this directory can be written
+mount -o remount,bind,ro /
+mount -t tmpfs tmpfs /run
+exec "$@"
+"""
 
 
 class Guided:
@@ -72,27 +76,29 @@ def main() -> None:
     """Fuzz for some time, in private namespaces, and say how much was tried."""
     parser = argparse.ArgumentParser(description="Fuzz the plugin.")
     parser.add_argument("--seconds", type=int, default=60, help="how long (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="where to keep inputs from one run to the next")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="try one input, which a run before has written down")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where to keep inputs and failures")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="try one input, a failure of a run before")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if not arguments.inside:
-        with tempfile.TemporaryDirectory() as temporary:
-            where = [] if arguments.corpus else ["--corpus", temporary]
-            command = [*PRIVATE, sys.executable, "-m", "tests.faults.fuzz", "--inside", *where, *sys.argv[1:]]
-            sys.exit(subprocess.run(command).returncode)
-    fuzzer = Fuzzer()
-    if arguments.again:
-        fuzzer.try_one(arguments.again.read_bytes())
+    if arguments.inside:
+        _fuzz(arguments.inside, arguments.seconds, arguments.again)
         return
-    options = [
-        f"-max_total_time={arguments.seconds}",
-        "-timeout=60",
-        "-rss_limit_mb=2048",
-        "-max_len=4096",
-        "-len_control=0",
-    ]
-    atheris.Setup([sys.argv[0], *options, str(arguments.corpus)], fuzzer.try_one)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = str((arguments.keep or Path(temporary)).resolve())
+        for name in ("inputs", "failures"):
+            Path(directory, name).mkdir(parents=True, exist_ok=True)
+        inside = [sys.executable, "-m", "tests.faults.fuzz", *sys.argv[1:], "--inside", directory]
+        sys.exit(subprocess.run([*PRIVATE, FENCE, directory, *inside]).returncode)
+
+
+def _fuzz(directory: Path, seconds: int, again: Path | None) -> None:
+    fuzzer = Fuzzer()
+    if again:
+        fuzzer.try_one(again.read_bytes())
+        return
+    options = ["-timeout=60", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"]
+    options += [f"-max_total_time={seconds}", f"-artifact_prefix={directory}/failures/"]
+    atheris.Setup([sys.argv[0], *options, f"{directory}/inputs"], fuzzer.try_one)
     atheris.Fuzz()
 
 

@@ -66,7 +66,7 @@ class Prober:
 
     def __init__(self, node: Node) -> None:
         # Whatever it may come to, it cannot write into this machine's own files.
-        script = 'mount --bind / / && mount -o remount,bind,ro / && exec "$@"'
+        script = 'mount -o remount,bind,ro / && exec "$@"'
         serve = "import sys; from tests.faults import fence; fence.serve(sys.stdin.buffer, sys.stdout.buffer)"
         argv = ("unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", serve)
         self._process = subprocess.Popen(

@@ -99,6 +99,17 @@ def test_add_failed(node: Node, plugin: Plugin) -> None:
     assert_deleted(plugin, node, pod, conf)
 
 
+@pytest.mark.parametrize(
+    "ipam",
+    [{"type": "host-local", "dataDir": "/run/\0"}, {"type": "\0"}, {"type": "\ud800"}, {"type": "../x"}],
+    ids=ascii,
+)
+def test_add_failed_because_of_a_name_that_no_file_can_have(node: Node, plugin: Plugin, ipam: Json) -> None:
+    pod, conf = node.pod(), {**CONF, "ipam": ipam}
+    assert plugin.call(node, "ADD", conf, pod).error["code"] == 7
+    assert_deleted(plugin, node, pod, conf)
+
+
 def test_add_failed_because_another_holds_the_interface(node: Node, plugin: Plugin) -> None:
     """The runtime calls DEL after it; the one that was first keeps its interface."""
     pod, result = add_pod(plugin, node, CONF)
