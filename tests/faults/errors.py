@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from tests.faults import strace
-from tests.faults.ground import Ground
+from tests.faults.ground import REFUSED, Ground
 from tests.faults.strace import MEMORY, Moment
 from tests.faults.sweep import Sweep, Trial
 from tests.harness import Reply
@@ -46,8 +46,24 @@ INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5,
 REASON_LOST = {"ioctl"}
 """System calls whose error has one meaning, whatever it is."""
 
-OWN_FILES = ("MemoryError", "ImportError", "ModuleNotFoundError")
+OWN_FAILURES = ("MemoryError", "ImportError", "ModuleNotFoundError")
 """How a failure inside of the interpreter is told, which is of no kind that a runtime could know."""
+
+
+def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
+    """Fail the system calls of a verb where another pod lives: each alone, in full also with all of its name after."""
+    moments = sweep.moments(sweep.ground(verb, case), verb)
+    trials = [failing(verb, *fault) for fault in errors_of(moments, full=full)]
+    if full:
+        trials += [failing_onwards(verb, *fault) for fault in errors_of(moments, full=False)]
+    sweep.run("errors", trials, lambda: sweep.ground(verb, case))
+
+
+def sweep_errors_of_first_add(sweep: Sweep, case: str, *, full: bool) -> None:
+    """Fail the system calls of ADD where no pod has ever been."""
+    moments = sweep.moments(sweep.fresh_ground(case), "ADD")
+    chosen = moments if full else [moment for moment in moments if moment.may_change]
+    sweep.run_on_fresh_nodes("errors", [failing_first_add(*fault) for fault in errors_of(chosen, full=full)], case)
 
 
 def errors_of(moments: list[Moment], *, full: bool) -> Iterator[tuple[Moment, str]]:
@@ -58,17 +74,6 @@ def errors_of(moments: list[Moment], *, full: bool) -> Iterator[tuple[Moment, st
             continue
         errnos = ERRNOS.get(moment.syscall, LIKELY)
         yield from ((moment, each) for each in (errnos if full else [errnos[next(turn) % len(errnos)]]))
-
-
-def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
-    """Fail the system calls of a verb where another pod lives."""
-
-    def make_ground() -> Ground:
-        return sweep.ground_of_check(case) if verb == "CHECK" else sweep.ground(case)
-
-    moments = sweep.moments(make_ground(), verb)
-    trials = [failing(verb, *fault) for fault in errors_of(moments, full=full)]
-    sweep.run("errors", trials, make_ground)
 
 
 def failing(verb: str, moment: Moment, name: str) -> tuple[str, Trial]:
@@ -82,19 +87,58 @@ def failing(verb: str, moment: Moment, name: str) -> tuple[str, Trial]:
         if reply.status == 0:
             assert_done(ground, verb, reply)
         else:
-            assert_told(reply, moment, name)
+            assert_told(reply, verb, moment, name)
             assert_undone(ground, verb)
 
     return f"{verb}, {name} from {moment}", trial
 
 
+def failing_onwards(verb: str, moment: Moment, name: str) -> tuple[str, Trial]:
+    """A trial: one system call of the verb, and all of that name after it, fail with that error."""
+
+    def trial(ground: Ground) -> None:
+        ground.prepare(verb)
+        reply = strace.failed(
+            ground.node, ground.plugin, moment, name, lambda plugin: ground.call(verb, plugin), onwards=True
+        )
+        assert reply.stderr == ""
+        ground.assert_leased()
+        if reply.status == 0:
+            assert_done(ground, verb, reply)
+        else:
+            assert reply.error if reply.stdout else moment.syscall == "write"
+            assert verb == "CHECK" or ground.call("DEL").result == {}
+            ground.assert_as_before()
+
+    return f"{verb}, {name} from {moment} and all that follow", trial
+
+
+def failing_first_add(moment: Moment, name: str) -> tuple[str, Trial]:
+    """A trial: one system call of the first ADD on a node fails with that error."""
+
+    def trial(ground: Ground) -> None:
+        reply = strace.failed(ground.node, ground.plugin, moment, name, lambda plugin: ground.call("ADD", plugin))
+        assert reply.stderr == ""
+        if reply.status == 0:
+            ground.assert_attached(reply.result)
+            assert ground.call("DEL").result == {}
+        else:
+            assert_told(reply, "ADD", moment, name)
+        ground.assert_absent()
+        ground.assert_works()
+
+    return f"first ADD, {name} from {moment}", trial
+
+
 def assert_done(ground: Ground, verb: str, reply: Reply) -> None:
     """It made no difference: all is as after a call without the error."""
+    assert verb != REFUSED
     if verb == "ADD":
         ground.assert_attached(reply.result)
         ground.assert_wired()
         assert ground.call("DEL").result == {}
-    assert reply.result == {} or verb == "ADD"
+    else:
+        assert reply.result == {}
     ground.assert_as_before()
 
 
@@ -102,17 +146,19 @@ def assert_undone(ground: Ground, verb: str) -> None:
     """An ADD or a CHECK has left nothing; a DEL or a GC may have done a part, and does the rest when called again."""
     if verb in ("DEL", "GC"):
         assert ground.call(verb).result == {}
+    elif verb == REFUSED:
+        assert ground.call("DEL").result == {}
     ground.assert_as_before()
 
 
-def assert_told(reply: Reply, moment: Moment, name: str) -> None:
+def assert_told(reply: Reply, verb: str, moment: Moment, name: str) -> None:
     """One error of the specification's form on standard output, that names what failed and why."""
     error = reply.error
     assert reply.status == 1
     assert set(error) <= {"cniVersion", "code", "msg", "details"}
     if error["code"] == INTERNAL:
-        assert error["msg"].startswith(OWN_FILES), error
+        assert error["msg"].startswith(OWN_FAILURES), error
         return
     assert error["code"] in (INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED), error
-    if moment.syscall not in REASON_LOST:
+    if verb != REFUSED and moment.syscall not in REASON_LOST:
         assert os.strerror(getattr(errno, name)) in error["msg"], error

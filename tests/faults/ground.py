@@ -12,6 +12,8 @@ from tests.harness import Json, Node, Plugin, Pod, Reply
 from tests.kernel.networks import GATEWAY, NAME, addresses_of, network, veths
 
 NO_ADDRESS = 102
+REFUSED = "refused ADD"
+"""As a verb: an ADD that the kernel refuses when nearly all is made, which it then takes back."""
 RANGES = {
     4: {"subnet": "10.22.0.0/24", "rangeStart": "10.22.0.2", "rangeEnd": "10.22.0.3"},
     6: {"subnet": "fd00:22::/64", "rangeStart": "fd00:22::2", "rangeEnd": "fd00:22::3"},
@@ -38,6 +40,9 @@ CASES = {
     "guarded": Case(two_pods(4, 6, macspoofchk=True)),
 }
 """The last one has every kind of thing that a pod can leave behind."""
+
+NO_WAY = {"dst": "198.51.100.0/24", "gw": "203.0.113.1"}
+"""A route whose gateway is not in the pod's network."""
 
 
 class Ground:
@@ -70,6 +75,8 @@ class Ground:
         if verb == "GC":
             return plugin.gc(self.node, self.case.conf, [pod for pod, _ in self.others])
         conf = {**self.case.conf, "prevResult": self._result} if verb == "CHECK" else self.case.conf
+        if verb == REFUSED:
+            verb, conf = "ADD", {**conf, "ipam": {**conf["ipam"], "routes": [NO_WAY]}}
         return plugin.call(self.node, verb, conf, self.victim, args=self.case.args)
 
     def prepare(self, verb: str) -> None:
@@ -108,6 +115,11 @@ class Ground:
         leases = self.node.leases(NAME)
         assert holders.items() <= {address: container_id for address, (container_id, _) in leases.items()}.items()
 
+    def assert_absent(self) -> None:
+        """The victim has neither a veth nor a lease."""
+        assert not self.has_veth()
+        assert self.victim.container_id not in [container_id for container_id, _ in self.node.leases(NAME).values()]
+
     def assert_as_before(self) -> None:
         """Nothing of the victim is left, and nothing else was touched."""
         _assert_same(self.before, self.picture())
@@ -136,7 +148,7 @@ class Ground:
     def begun_anew(self) -> None:
         """The same on a node where no pod has been: what pods share may be there in part, and is completed."""
         assert self.call("DEL").result == {}
-        assert not self.has_veth()
+        self.assert_absent()
         self.assert_works()
 
     def collected(self) -> None:

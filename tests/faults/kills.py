@@ -9,47 +9,27 @@ from tests.faults import strace
 from tests.faults.ground import Ground
 from tests.faults.strace import Moment
 from tests.faults.sweep import Sweep, Trial
-from tests.harness import Node
 
 AFTERMATHS = (Ground.deleted, Ground.collected, Ground.forgotten)
 
 
 def sweep_kills(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
-    """Kill ADD, DEL or GC where another pod lives.
+    """Kill a verb where another pod lives.
 
     In full: at every system call, with all that may come after. In short: at those that may change something, with
-    one thing after each.
+    one thing after each. After a CHECK, nothing need come.
     """
-    ground = sweep.ground(case)
-    moments = sweep.moments(ground, verb)
-    chosen = product(moments, AFTERMATHS) if full else zip(changing(moments), cycle(AFTERMATHS), strict=False)
-    sweep.run("kills", [killing(verb, *each) for each in chosen], lambda: sweep.ground(case))
+    aftermaths = (Ground.assert_as_before,) if verb == "CHECK" else AFTERMATHS
+    moments = sweep.moments(sweep.ground(verb, case), verb)
+    chosen = product(moments, aftermaths) if full else zip(changing(moments), cycle(aftermaths), strict=False)
+    sweep.run("kills", [killing(verb, *each) for each in chosen], lambda: sweep.ground(verb, case))
 
 
 def sweep_kills_of_first_add(sweep: Sweep, case: str, *, full: bool) -> None:
     """Kill ADD where no pod has ever been, so that it also dies over what pods share."""
-    healthy = sweep.fresh_ground(case).settle(others=0)
     moments = sweep.moments(sweep.fresh_ground(case), "ADD")
-
-    def on_a_node_of_its_own(trial: Trial) -> Trial:
-        def wrapped(_: Ground) -> None:
-            with Node() as node:
-                ground = Ground(node, healthy.plugin, healthy.case)
-                ground.before = healthy.before
-                trial(ground)
-
-        return wrapped
-
     trials = [killing("ADD", moment, Ground.begun_anew) for moment in (moments if full else changing(moments))]
-    sweep.run("kills", [(fault, on_a_node_of_its_own(trial)) for fault, trial in trials], lambda: healthy)
-
-
-def sweep_kills_of_check(sweep: Sweep, case: str, *, full: bool) -> None:
-    """Kill CHECK, which changes nothing."""
-    moments = sweep.moments(sweep.ground_of_check(case), "CHECK")
-    chosen = moments if full else changing(moments)
-    trials = [killing("CHECK", moment, Ground.assert_as_before) for moment in chosen]
-    sweep.run("kills", trials, lambda: sweep.ground_of_check(case))
+    sweep.run_on_fresh_nodes("kills", trials, case)
 
 
 def changing(moments: list[Moment]) -> list[Moment]:

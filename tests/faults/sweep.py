@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tests.faults import strace
-from tests.faults.ground import CASES, Ground
+from tests.faults.ground import CASES, REFUSED, Ground
 from tests.faults.strace import Moment
 from tests.harness import Node, Plugin
 
@@ -14,6 +14,7 @@ EXPECTED = {
     "DEL": {"sendto", "socket", "openat", "unlink", "rmdir", "flock"},
     "CHECK": {"sendto", "socket", "openat", "flock", "setns"},
     "GC": {"sendto", "socket", "openat", "unlink", "rmdir", "flock"},
+    REFUSED: {"sendto", "socket", "openat", "link", "unlink", "rmdir", "flock", "write"},
 }
 """What each verb must have been seen to call, or the sweep was not of what it is about."""
 
@@ -37,15 +38,12 @@ class Sweep:
         """A node where no pod has ever been."""
         return Ground(self._make_node(), self._plugin, CASES[case])
 
-    def ground(self, case: str) -> Ground:
-        """A node where a pod lives, and another has come and gone."""
-        return self.fresh_ground(case).settle(others=1)
-
-    def ground_of_check(self, case: str) -> Ground:
-        """A node where the victim lives, too, and is not to be harmed."""
-        ground = self.ground(case)
-        ground.attach()
-        ground.before = ground.picture()
+    def ground(self, verb: str, case: str) -> Ground:
+        """A node where a pod lives, and another has come and gone; for a CHECK, that one lives, too."""
+        ground = self.fresh_ground(case).settle(others=1)
+        if verb == "CHECK":
+            ground.attach()
+            ground.before = ground.picture()
         return ground
 
     def moments(self, ground: Ground, verb: str) -> list[Moment]:
@@ -73,3 +71,18 @@ class Sweep:
                 ground = make_ground()
         self._record(counted, done)
         assert not failures, "\n\n".join(failures)
+
+    def run_on_fresh_nodes(self, counted: str, trials: Iterable[tuple[str, Trial]], case: str) -> None:
+        """Do each trial where no pod has ever been; in the end it is to be as after one that came and went."""
+        healthy = self.fresh_ground(case).settle(others=0)
+
+        def on_a_fresh_node(trial: Trial) -> Trial:
+            def wrapped(_: Ground) -> None:
+                with Node() as node:
+                    ground = Ground(node, self._plugin, CASES[case])
+                    ground.before = healthy.before
+                    trial(ground)
+
+            return wrapped
+
+        self.run(counted, ((fault, on_a_fresh_node(trial)) for fault, trial in trials), lambda: healthy)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.errors import sweep_errors
-from tests.faults.ground import CASES
+from tests.faults.errors import sweep_errors, sweep_errors_of_first_add
+from tests.faults.ground import CASES, REFUSED
 from tests.faults.sweep import Sweep
 
 
@@ -13,9 +13,17 @@ def test_error(sweep: Sweep) -> None:
     sweep_errors(sweep, "ADD", "guarded", full=False)
 
 
+def test_error_over_what_pods_share(sweep: Sweep) -> None:
+    sweep_errors_of_first_add(sweep, "guarded", full=False)
+
+
 @pytest.mark.sweep
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", CASES)
 class TestAnywhere:
-    def test_error(self, sweep: Sweep, case: str) -> None:
-        sweep_errors(sweep, "ADD", case, full=True)
+    @pytest.mark.parametrize("verb", ["ADD", REFUSED])
+    def test_error(self, sweep: Sweep, verb: str, case: str) -> None:
+        sweep_errors(sweep, verb, case, full=True)
+
+    def test_error_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
+        sweep_errors_of_first_add(sweep, case, full=True)

@@ -15,9 +15,8 @@ def test_error(sweep: Sweep, verb: str) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", CASES)
-class TestAnywhere:
-    @pytest.mark.parametrize("verb", ["DEL", "GC", "CHECK"])
-    def test_error(self, sweep: Sweep, verb: str, case: str) -> None:
-        sweep_errors(sweep, verb, case, full=True)
+@pytest.mark.parametrize("verb", ["DEL", "GC", "CHECK"])
+def test_error_anywhere(sweep: Sweep, verb: str, case: str) -> None:
+    sweep_errors(sweep, verb, case, full=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.ground import CASES
+from tests.faults.ground import CASES, REFUSED
 from tests.faults.kills import sweep_kills, sweep_kills_of_first_add
 from tests.faults.sweep import Sweep
 
 
-def test_killed(sweep: Sweep) -> None:
-    sweep_kills(sweep, "ADD", "guarded", full=False)
+@pytest.mark.parametrize("verb", ["ADD", REFUSED])
+def test_killed(sweep: Sweep, verb: str) -> None:
+    sweep_kills(sweep, verb, "guarded", full=False)
 
 
 def test_killed_over_what_pods_share(sweep: Sweep) -> None:
@@ -18,11 +19,12 @@ def test_killed_over_what_pods_share(sweep: Sweep) -> None:
 
 
 @pytest.mark.sweep
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", CASES)
 class TestAnywhere:
-    def test_killed(self, sweep: Sweep, case: str) -> None:
-        sweep_kills(sweep, "ADD", case, full=True)
+    @pytest.mark.parametrize("verb", ["ADD", REFUSED])
+    def test_killed(self, sweep: Sweep, verb: str, case: str) -> None:
+        sweep_kills(sweep, verb, case, full=True)
 
     def test_killed_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
         sweep_kills_of_first_add(sweep, case, full=True)
