@@ -38,6 +38,9 @@ ERRNOS = {
 LIKELY = ["EIO", "ENOMEM"]
 """What those may fail with that are not in the table."""
 
+PASSING = {"EINTR", "EAGAIN"}
+"""Errors that do not last."""
+
 CANNOT_FAIL = {"exit_group", "geteuid"}
 
 INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5, 100, 101, 999
@@ -55,7 +58,8 @@ def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
     moments = sweep.moments(sweep.ground(verb, case), verb)
     trials = [failing(verb, *fault) for fault in errors_of(moments, full=full)]
     if full:
-        trials += [failing_onwards(verb, *fault) for fault in errors_of(moments, full=False)]
+        lasting = [(moment, name) for moment, name in errors_of(moments, full=True) if name not in PASSING]
+        trials += [failing_onwards(verb, *fault) for fault in lasting]
     sweep.run("errors", trials, lambda: sweep.ground(verb, case))
 
 
