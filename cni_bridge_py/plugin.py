@@ -30,8 +30,10 @@ from cni_bridge_py.wiring.step import Explained, apply_all, check_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
+    from cni_bridge_py.addresses import IPNetwork
     from cni_bridge_py.cni.request import Request
     from cni_bridge_py.config import NetworkConfig
     from cni_bridge_py.wiring.names import Links
@@ -194,7 +196,16 @@ def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: 
         # Leases whose key is no veth's were given out for other plugins to wire.
         return not key.startswith(names.VETH_PREFIX) or kernel.host.link(key) is not None
 
-    return HostLocal(config.ipam, config.name, attachment, is_living)
+    def attached() -> Iterator[tuple[str, IPNetwork]]:
+        for link in kernel.host.links():
+            if link.mac == names.host_veth_mac(config.name, link.name):
+                try:
+                    found = [kernel.host.addresses(link.peer, version, link.peer_netns) for version in (4, 6)]
+                except NetlinkError:
+                    continue  # the pod went meanwhile
+                yield from ((link.name, address) for addresses in found for address in addresses)
+
+    return HostLocal(config.ipam, config.name, attachment, is_living, attached)
 
 
 def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:

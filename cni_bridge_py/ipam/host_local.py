@@ -22,10 +22,11 @@ from cni_bridge_py.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from types import TracebackType
     from typing import Any
 
+    from cni_bridge_py.addresses import IPNetwork
     from cni_bridge_py.config import IpamConfig
 
 RESOLV_CONF_MAX = 1 << 20
@@ -45,7 +46,8 @@ class HostLocal:
     """The addresses of one attachment. As a context manager it holds the network's lock.
 
     `is_living` tells whether the attachment with a key exists. It is asked only when there is no address left, and what
-    the dead hold is reclaimed then.
+    the dead hold is reclaimed then. `attached` tells the keys and addresses of all attachments that exist. It is asked
+    only when the store is new, since it may not be the first: then these keep their addresses.
     """
 
     needs_interface = False
@@ -56,10 +58,12 @@ class HostLocal:
         network: str,
         attachment: Attachment,
         is_living: Callable[[str], bool],
+        attached: Callable[[], Iterable[tuple[str, IPNetwork]]] = tuple,
     ) -> None:
         self._config = config
         self._attachment = attachment
         self._is_living = is_living
+        self._attached = attached
         self._store = LeaseStore(config.data_dir, network)
 
     def __enter__(self) -> HostLocal:
@@ -88,6 +92,8 @@ class HostLocal:
         path = self._config.resolv_conf
         dns = read_resolv_conf(path) if path else {}
         chosen = self._chosen()
+        if not self._store.is_complete():
+            self._store.complete((key, address.ip) for key, address in self._attached() if self._may_give(address))
         self._store.release_attachment(self._attachment.key)
         try:
             ips = [self._claim(position, wanted) for position, wanted in enumerate(chosen)]
@@ -116,9 +122,9 @@ class HostLocal:
         return len(mine)
 
     def _is_mine(self, holder: tuple[str, str] | None) -> bool:
-        # Leases of before 2018 have no interface name.
+        # Leases of before 2018 have no interface name, those that were written anew the key alone.
         container_id, ifname = self._attachment.container_id, self._attachment.ifname
-        return holder in ((container_id, ifname), (container_id, ""))
+        return holder in ((container_id, ifname), (container_id, ""), (self._attachment.key, ""))
 
     def held(self) -> list[str]:
         """The addresses that the attachment holds."""
@@ -131,7 +137,7 @@ class HostLocal:
         """
         for ip in ips:
             address = parse_network(ip.address)
-            if any(find(ranges, address.version, address.value) for ranges in self._config.range_sets):
+            if self._may_give(address):
                 self._check_holder(address.ip)
 
     def gc(self, is_stale: Callable[[str], bool]) -> None:
@@ -159,6 +165,9 @@ class HostLocal:
             # More files than addresses is the only way to be full, and nearly never so.
             if len(taken) >= size(ranges) and self._is_full(ranges, taken):
                 raise CniError(PLUGIN_NOT_AVAILABLE, *self._exhausted(ranges))
+
+    def _may_give(self, address: IPNetwork) -> bool:
+        return any(find(ranges, address.version, address.value) for ranges in self._config.range_sets)
 
     def _chosen(self) -> list[tuple[int, int] | None]:
         """The requested address of each range set, None where any will do."""

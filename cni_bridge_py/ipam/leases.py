@@ -24,6 +24,7 @@ from cni_bridge_py.cni.errors import IO_FAILURE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 INDEX = ".attachments"
@@ -34,6 +35,10 @@ LARGEST_LEASE = 1 << 17
 """Bytes. A container id comes through the environment, where a variable has room for as many."""
 
 LAST_RESERVED = "last_reserved_ip."
+
+MODE = 0o777
+INCOMPLETE, COMPLETE = 0o400, 0o600
+"""Modes of the lock. A directory that was deleted, or cleared, comes back with another lock, of the first one."""
 
 NO_REGULAR_FILE = (EISDIR, ELOOP, ENXIO)
 """What open(2) or read(2) says of a directory, a symbolic link, a socket."""
@@ -69,12 +74,27 @@ class LeaseStore:
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
         _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", posix.O_RDONLY | posix.O_CREAT, 0o600)
+        self._lock = _open(f"{self.path}/lock", posix.O_RDONLY | posix.O_CREAT, INCOMPLETE)
         flock(self._lock, LOCK_EX)
         if posix.fstat(self._lock).st_nlink:
             return True
         posix.close(self._lock)
         return False
+
+    def is_complete(self) -> bool:
+        """Whether the lock is one that `complete` has seen: else the leases of pods that are there may be gone."""
+        return posix.fstat(self._lock).st_mode & MODE == COMPLETE
+
+    def complete(self, attachments: Iterable[tuple[str, str]]) -> None:
+        """Write the leases anew that attachments, as (key, ip), do not have any more."""
+        for key, ip in attachments:
+            try:
+                posix.link(f"{self.path}/{INDEX}/{key}/{ip}", f"{self.path}/{ip}")
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                self.claim(ip, key, "", key)  # whose id only the runtime knows
+        posix.fchmod(self._lock, COMPLETE)
 
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
         """Take `ip` for an attachment; return whether it was free. `key` is the attachment's name in the index."""

@@ -62,6 +62,7 @@ IFLA_NET_NS_FD = 28
 IFLA_IFALIAS = 20
 IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
+IFLA_LINK_NETNSID = 37
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_DATA = 5
@@ -83,6 +84,7 @@ IFA_ADDRESS = 1
 IFA_LOCAL = 2
 IFA_BROADCAST = 4
 IFA_FLAGS = 8
+IFA_TARGET_NETNSID = 10
 IFA_F_NODAD = 0x02
 IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
@@ -145,6 +147,11 @@ class Link:
     def peer(self) -> int:
         """The index of a veth's other end, in that end's own namespace."""
         return _u32(self._told.get(IFLA_LINK))
+
+    @property
+    def peer_netns(self) -> bytes:
+        """The id of the namespace that a veth's other end is in (a number, as the kernel writes it)."""
+        return self._told.get(IFLA_LINK_NETNSID, b"")
 
     @property
     def alias(self) -> str:
@@ -355,9 +362,10 @@ def del_address(index: int, network: IPNetwork) -> Message:
     return Message(RTM_DELADDR, 0, payload + attribute(IFA_LOCAL, packed(network.version, network.value)))
 
 
-def get_addresses(index: int, version: int) -> Message:
-    """ip -VERSION address show dev INDEX"""
-    return Message(RTM_GETADDR, NLM_F_DUMP, IFADDRMSG.pack(FAMILY[version], 0, 0, 0, index))
+def get_addresses(index: int, version: int, netns: bytes = b"") -> Message:
+    """ip -VERSION address show dev INDEX; of a link in another namespace, whose id is `netns`."""
+    target = attribute(IFA_TARGET_NETNSID, netns) if netns else b""
+    return Message(RTM_GETADDR, NLM_F_DUMP, IFADDRMSG.pack(FAMILY[version], 0, 0, 0, index) + target)
 
 
 # Routes
@@ -473,14 +481,17 @@ class Rtnetlink(NetlinkSocket):
                 return None
             raise
 
-    def addresses(self, index: int, version: int) -> dict[IPNetwork, int]:
-        """The addresses of a link and their flags (IFA_F_*)."""
+    def addresses(self, index: int, version: int, netns: bytes = b"") -> dict[IPNetwork, int]:
+        """The addresses of a link and their flags (IFA_F_*); a link in another namespace is asked for with that's id.
+
+        Kernels before 4.20 do not look into other namespaces: there are none then.
+        """
         found = {}
-        for payload in self.dump(get_addresses(index, version)):
+        for payload in self.dump(get_addresses(index, version, netns)):
             _, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
             told = dict(attributes(payload[IFADDRMSG.size :]))
             ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
-            if owner == index:
+            if owner == index and told.get(IFA_TARGET_NETNSID, b"") == netns:
                 network = IPNetwork(version, int.from_bytes(ip, "big"), length)
                 found[network] = _u32(told.get(IFA_FLAGS)) or old_flags
         return found

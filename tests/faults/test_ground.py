@@ -203,6 +203,32 @@ class TestLeasesDeleted:
         plugin.delete(node, CONF, pod)
         assert_nothing_left(node)
 
+    @pytest.mark.parametrize(
+        "damage", [f"rm -r {LEASES}", f"rm -r {LEASES}/*", f"rm -r {LEASES}/* {LEASES}/.*s", "rm -r /var/lib/cni", ""]
+    )
+    def test_addresses_of_pods_that_are_there_are_not_given_again(
+        self, node: Node, plugin: Plugin, damage: str
+    ) -> None:
+        """The kernel knows them: the next ADD writes their leases anew. So it is where another dataDir is named."""
+        living = [add_pod(plugin, node, CONF) for _ in range(2)]
+        dead, result = add_pod(plugin, node, CONF)
+        node.run("ip", "link", "delete", host_veth(result))
+        node.run("sh", "-ec", damage)
+        conf = CONF if damage else small(ipMasq=True)
+        if not damage:
+            conf["ipam"]["dataDir"] = "/run/leases"
+        pods = [add_pod(plugin, node, conf) for _ in range(3)]
+        given = [ip for _, each in (*living, *pods) for ip in addresses_of(each)]
+        assert len(set(given)) == 5
+        assert plugin.call(node, "ADD", conf, node.pod()).error["code"] == NO_ADDRESS
+        for pod, each in (*living, *pods):
+            assert plugin.check(node, conf, pod, each).result == {}
+            assert reaches_gateway(pod)
+            plugin.delete(node, conf, pod)
+        plugin.delete(node, conf, dead)
+        assert veths(node) == []
+        assert node.run("find", "/run/leases" if not damage else LEASES, "-name", "10.*").stdout == ""
+
     def test_while_calls_wait_for_the_lock(self, node: Node, plugin: Plugin) -> None:
         """They take the lock of the directory that is there when their turn comes."""
         add_pod(plugin, node, CONF)

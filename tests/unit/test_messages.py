@@ -290,6 +290,11 @@ ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     ),
     (rtnetlink.get_addresses(4, 4), (GETADDR, REQUEST | DUMP, {"family": socket.AF_INET, "index": 4})),
     (rtnetlink.get_addresses(4, 6), (GETADDR, REQUEST | DUMP, {"family": socket.AF_INET6, "index": 4})),
+    (
+        rtnetlink.get_addresses(4, 4, netns=struct.pack("=i", 7)),
+        # The number is text to pyroute2, which drops the zeros.
+        (GETADDR, REQUEST | DUMP, {"family": socket.AF_INET, "index": 4, "IFA_TARGET_NETNSID": "\7"}),
+    ),
 ]
 
 # Of the main table, made at boot time (as `ip route` says it), unicast.
@@ -1011,6 +1016,14 @@ def test_reads_addresses(version: int, answers: list[bytes], expected: dict[IPNe
     rtnl = AnsweringRtnetlink(*answers)
     assert rtnl.addresses(4, version) == expected
     assert rtnl.asked == [rtnetlink.get_addresses(4, version)]
+
+
+@pytest.mark.parametrize(("told", "count"), [("\7\0\0", 1), ("\6\0\0", 0), ("", 0)])
+def test_reads_addresses_of_the_namespace_that_was_asked_for(told: str, count: int) -> None:
+    """An old kernel takes no notice, and tells those of its own."""
+    attrs = [("IFA_LOCAL", "10.1.0.2"), *([("IFA_TARGET_NETNSID", told)] if told else [])]
+    rtnl = AnsweringRtnetlink(answer(ifaddrmsg, attrs, family=socket.AF_INET, prefixlen=16, index=4))
+    assert len(rtnl.addresses(4, 4, netns=struct.pack("=i", 7))) == count
 
 
 def test_a_link_that_is_not_there_is_none() -> None:
