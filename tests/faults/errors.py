@@ -63,11 +63,10 @@ def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
     sweep.run("errors", trials, lambda: sweep.ground(verb, case))
 
 
-def sweep_errors_of_first_add(sweep: Sweep, case: str, *, full: bool) -> None:
+def sweep_errors_of_first_add(sweep: Sweep, case: str) -> None:
     """Fail the system calls of ADD where no pod has ever been."""
     moments = sweep.moments(sweep.fresh_ground(case), "ADD")
-    chosen = moments if full else [moment for moment in moments if moment.may_change]
-    sweep.run_on_fresh_nodes("errors", [failing_first_add(*fault) for fault in errors_of(chosen, full=full)], case)
+    sweep.run_on_fresh_nodes("errors", [failing_first_add(*fault) for fault in errors_of(moments, full=True)], case)
 
 
 def errors_of(moments: list[Moment], *, full: bool) -> Iterator[tuple[Moment, str]]:

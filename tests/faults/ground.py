@@ -133,14 +133,14 @@ class Ground:
 
     def picture(self) -> Json:
         """All that a pod which came and went leaves as it was: the node, its files, its pods' links."""
-        pods = {pod.name: _inside(pod) for pod in self._pods()}
-        return {**self.node.snapshot(), "files": files(self.node), "pods": pods}
+        pods = {pod.name: _links(pod) for pod in self._pods()}
+        routes = [each for v in (4, 6) for each in self.victim.routes(v) if not each["dst"].startswith("fe80:")]
+        return {**self.node.snapshot(), "files": files(self.node), "pods": pods, "victim's routes": routes}
 
     # What may follow when the plugin was killed. Each way ends with the ground as it was.
 
     def deleted(self) -> None:
         """The runtime calls DEL, and may ADD the same pod once more."""
-        self.assert_leased()
         assert self.call("DEL").result == {}
         self.assert_as_before()
         self.assert_works()
@@ -217,16 +217,18 @@ def _file(path: Path) -> list[Any]:
     return [stat.filemode(about.st_mode), about.st_nlink, path.read_bytes()]
 
 
-def _inside(pod: Pod) -> Json:
-    """A pod's links, addresses and routes, without what the kernel numbers or makes in its own time."""
+def _links(pod: Pod) -> Json:
+    """A pod's links and addresses, without what the kernel numbers or makes in its own time."""
     return {
-        "links": {name: [link[key] for key in ("address", "mtu", "link_type")] for name, link in pod.links().items()},
-        "addresses": _addresses(pod),
-        "routes": [route for v in (4, 6) for route in pod.routes(v) if not route["dst"].startswith(("fe80:", "ff00:"))],
+        link["ifname"]: [link["address"], link["mtu"], *_global(link["addr_info"])]
+        for link in pod.ip_json("address", "show")
     }
 
 
 def _addresses(pod: Pod) -> list[str]:
     """The addresses of all a pod's links but its loopback's, without the link-local ones."""
-    entries = [each for link in pod.ip_json("address", "show") for each in link["addr_info"]]
-    return [each["local"] for each in entries if each["scope"] == "global"]
+    return [address for link in pod.ip_json("address", "show") for address in _global(link["addr_info"])]
+
+
+def _global(addresses: list[Json]) -> list[str]:
+    return [each["local"] for each in addresses if each["scope"] == "global"]

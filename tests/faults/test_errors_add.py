@@ -13,10 +13,6 @@ def test_error(sweep: Sweep) -> None:
     sweep_errors(sweep, "ADD", "guarded", full=False)
 
 
-def test_error_over_what_pods_share(sweep: Sweep) -> None:
-    sweep_errors_of_first_add(sweep, "guarded", full=False)
-
-
 @pytest.mark.sweep
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", CASES)
@@ -26,4 +22,4 @@ class TestAnywhere:
         sweep_errors(sweep, verb, case, full=True)
 
     def test_error_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
-        sweep_errors_of_first_add(sweep, case, full=True)
+        sweep_errors_of_first_add(sweep, case)

@@ -9,9 +9,8 @@ from tests.faults.kills import sweep_kills, sweep_kills_of_first_add
 from tests.faults.sweep import Sweep
 
 
-@pytest.mark.parametrize("verb", ["ADD", REFUSED])
-def test_killed(sweep: Sweep, verb: str) -> None:
-    sweep_kills(sweep, verb, "guarded", full=False)
+def test_killed(sweep: Sweep) -> None:
+    sweep_kills(sweep, "ADD", "guarded", full=False)
 
 
 def test_killed_over_what_pods_share(sweep: Sweep) -> None:
