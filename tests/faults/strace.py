@@ -14,7 +14,7 @@ KILLED = -9
 STRACE = ("strace", "--follow-forks", "--quiet=attach,exit,personality")
 LINE = re.compile(r"\d+ +(\w+)\((.*)")
 
-LOOKING = {"close", "getdents64", "geteuid", "ioctl", "lseek", "newfstatat", "read", "recvfrom", "setsockopt"}
+LOOKING = {"close", "fstat", "getdents64", "geteuid", "ioctl", "lseek", "newfstatat", "read", "recvfrom", "setsockopt"}
 MEMORY = {"brk", "madvise", "mmap", "mprotect", "mremap", "munmap"}
 """System calls that change nothing outside of the process."""
 
