@@ -21,7 +21,7 @@ MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
 # namespace, to its packet filter, and in the pod's namespace.
 COST = {
     "ADD": """
-        read 7 openat 11 close 13 newfstatat 3 fcntl 1 ioctl 1 mkdir 2 flock 1 write 3 link 1 geteuid 1 exit_group 1
+        read 7 openat 11 close 13 newfstatat 4 fcntl 1 ioctl 1 mkdir 2 flock 1 write 3 link 1 geteuid 1 exit_group 1
         socket 3 setsockopt 9 setns 2 sendto 18 recvfrom 20
     """,
     "CHECK": """
