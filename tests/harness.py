@@ -504,7 +504,7 @@ def _lease_owner(content: str) -> tuple[str, str]:
 def _link_state(link: Json) -> Json:
     """The settings of a link, without what the kernel counts or learns (carrier, timers)."""
     info = link.get("linkinfo", {})
-    volatile = ("timer", "root_", "topology", "bridge_id", "state")
+    volatile = ("timer", "root_", "topology", "bridge_id", "state", "learned")
     settings = {**info.get("info_data", {}), **info.get("info_slave_data", {})}
     return {
         "kind": info.get("info_kind"),
