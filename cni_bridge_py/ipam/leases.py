@@ -88,12 +88,14 @@ class LeaseStore:
     def complete(self, attachments: Iterable[tuple[str, str]]) -> None:
         """Write the leases anew that attachments, as (key, ip), do not have any more."""
         for key, ip in attachments:
+            mine = f"{self.path}/{INDEX}/{key}/{ip}"
+            if not _is_written(mine):
+                self.claim(ip, key, "", key)  # whose id only the runtime knows
+                continue
             try:
-                posix.link(f"{self.path}/{INDEX}/{key}/{ip}", f"{self.path}/{ip}")
+                posix.link(mine, f"{self.path}/{ip}")
             except FileExistsError:
                 pass
-            except FileNotFoundError:
-                self.claim(ip, key, "", key)  # whose id only the runtime knows
         posix.fchmod(self._lock, COMPLETE)
 
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
@@ -255,6 +257,14 @@ def _write(path: str, text: str) -> None:
             data = data[posix.write(file, data) :]
     finally:
         posix.close(file)
+
+
+def _is_written(path: str) -> bool:
+    """Whether a lease is there, and whoever made it did not die before writing."""
+    try:
+        return posix.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _remove(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -84,6 +85,10 @@ class Ground:
         if verb in ("DEL", "GC"):
             self._result = self.call("ADD").result
 
+    def lose_store(self) -> None:
+        """Somebody deletes the leases, as people are told to when a range is exhausted."""
+        shutil.rmtree(self.node.root / "var/lib/cni/networks" / NAME)
+
     def attach(self) -> None:
         """ADD, which must succeed, and wire the victim as its result says."""
         self.assert_attached(self.call("ADD").result)
@@ -112,8 +117,11 @@ class Ground:
         """Each address that a pod has is that pod's alone, and nobody else can be given it."""
         holders = {address: pod.container_id for pod in self._pods() for address in _addresses(pod)}
         assert len(holders) == sum(len(_addresses(pod)) for pod in self._pods()), "an address was given twice"
-        leases = self.node.leases(NAME)
-        assert holders.items() <= {address: container_id for address, (container_id, _) in leases.items()}.items()
+        leases = {address: container_id for address, (container_id, _) in self.node.leases(NAME).items()}
+        assert holders.keys() <= leases.keys(), "a pod has an address that is free for others"
+        # Where the store was lost, leases were written anew, and the ids of whom they are for are not known.
+        wrong = [address for address, pod in holders.items() if leases[address] in {*holders.values()} - {pod}]
+        assert not wrong, "a pod has an address that is another's"
 
     def assert_absent(self) -> None:
         """The victim has neither a veth nor a lease."""
@@ -141,6 +149,7 @@ class Ground:
 
     def deleted(self) -> None:
         """The runtime calls DEL, and may ADD the same pod once more."""
+        self.assert_leased()
         assert self.call("DEL").result == {}
         self.assert_as_before()
         self.assert_works()
@@ -153,6 +162,7 @@ class Ground:
 
     def collected(self) -> None:
         """The runtime never calls DEL, but GC."""
+        self.assert_leased()
         assert self.call("GC").result == {}
         self.assert_as_before()
         self.assert_others_live()
@@ -162,6 +172,7 @@ class Ground:
 
         While the dead call's pod has a veth it may be running, and keeps its address.
         """
+        self.assert_leased()
         dead, self.victim = self.victim, self.node.pod("heir")
         if self.has_veth():
             assert self.call("ADD").error["code"] == NO_ADDRESS

@@ -32,6 +32,31 @@ def sweep_kills_of_first_add(sweep: Sweep, case: str, *, full: bool) -> None:
     sweep.run_on_fresh_nodes("kills", trials, case)
 
 
+def sweep_kills_after_loss(sweep: Sweep, case: str, *, full: bool) -> None:
+    """Kill the ADD that finds the store new, and writes the living pods' leases anew."""
+
+    def make_ground() -> Ground:
+        ground = sweep.ground("ADD", case)
+        ground.lose_store()
+        ground.attach()
+        assert ground.call("DEL").result == {}
+        ground.before = ground.picture()
+        return ground
+
+    def losing(trial: Trial) -> Trial:
+        def wrapped(ground: Ground) -> None:
+            ground.lose_store()
+            trial(ground)
+
+        return wrapped
+
+    ground = make_ground()
+    ground.lose_store()
+    moments = sweep.moments(ground, "ADD")
+    trials = [killing("ADD", moment, Ground.begun_anew) for moment in (moments if full else changing(moments))]
+    sweep.run("kills", [(fault, losing(trial)) for fault, trial in trials], make_ground)
+
+
 def changing(moments: list[Moment]) -> list[Moment]:
     """The moments that may change something, and the last one, by which all is done.
 
@@ -46,7 +71,6 @@ def killing(verb: str, moment: Moment, aftermath: Callable[[Ground], None]) -> t
     def trial(ground: Ground) -> None:
         ground.prepare(verb)
         strace.killed(ground.node, ground.plugin, moment, lambda plugin: ground.call(verb, plugin))
-        ground.assert_leased()
         aftermath(ground)
 
     return f"{verb} killed at {moment}, then {aftermath.__name__}", trial

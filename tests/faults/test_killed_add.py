@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.ground import CASES, REFUSED
-from tests.faults.kills import sweep_kills, sweep_kills_of_first_add
+from tests.faults.kills import sweep_kills, sweep_kills_after_loss, sweep_kills_of_first_add
 from tests.faults.sweep import Sweep
 
 
@@ -15,6 +15,10 @@ def test_killed(sweep: Sweep) -> None:
 
 def test_killed_over_what_pods_share(sweep: Sweep) -> None:
     sweep_kills_of_first_add(sweep, "guarded", full=False)
+
+
+def test_killed_after_the_store_was_lost(sweep: Sweep) -> None:
+    sweep_kills_after_loss(sweep, "guarded", full=False)
 
 
 @pytest.mark.sweep
@@ -27,3 +31,6 @@ class TestAnywhere:
 
     def test_killed_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
         sweep_kills_of_first_add(sweep, case, full=True)
+
+    def test_killed_after_the_store_was_lost(self, sweep: Sweep, case: str) -> None:
+        sweep_kills_after_loss(sweep, case, full=True)
