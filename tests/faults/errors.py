@@ -58,8 +58,9 @@ def sweep_errors(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
     moments = sweep.moments(sweep.ground(verb, case), verb)
     trials = [failing(verb, *fault) for fault in errors_of(moments, full=full)]
     if full:
-        lasting = [(moment, name) for moment, name in errors_of(moments, full=True) if name not in PASSING]
-        trials += [failing_onwards(verb, *fault) for fault in lasting]
+        # Linux closes a file whatever close(2) returns, but does not when that is injected: a lock would be held on.
+        lasting = [moment for moment in moments if moment.syscall != "close"]
+        trials += [failing_onwards(verb, *f) for f in errors_of(lasting, full=True) if f[1] not in PASSING]
     sweep.run("errors", trials, lambda: sweep.ground(verb, case))
 
 
