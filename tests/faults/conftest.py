@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.bundle import build_bundle
 from tests.harness import Node, Plugin
 
 for helper in ("faults.ground", "faults.strace", "faults.sweep", "kernel.networks"):
@@ -27,6 +28,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 totals.update({name: n for name, n in report.user_properties if name in COUNTED})
     if totals:
         terminalreporter.write_line("swept: " + ", ".join(f"{totals[name]} {name}" for name in COUNTED))
+
+
+@pytest.fixture(scope="session")
+def frozen() -> Plugin:
+    """The executable, whatever plugin is under test: for what is true of it alone."""
+    return Plugin(build_bundle() / "cni-bridge-py")
 
 
 @pytest.fixture

@@ -243,10 +243,10 @@ WRITTEN = (
 """All that is opened for writing, made or removed."""
 
 
-def test_what_is_written(node: Node, plugin: Plugin) -> None:
+def test_what_is_written(node: Node, frozen: Plugin) -> None:
     """strace sees every file that is opened for writing: the list of what they are is short."""
     conf = dual_stack(macspoofchk=True, ipam={"dataDir": "/run/leases"})
-    traced = plugin.under("strace", "--follow-forks", "--trace=%file", "--output=/run/trace", "--output-append-mode")
+    traced = frozen.under("strace", "--follow-forks", "--trace=%file", "--output=/run/trace", "--output-append-mode")
     pod = node.pod()
     result = traced.add(node, conf, pod, args="MAC=02:00:00:00:00:01")
     assert traced.check(node, conf, pod, result).result == {}

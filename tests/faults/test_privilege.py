@@ -77,7 +77,7 @@ LIBRARIES = ("libpython3.11.so.1.0", "libpython3.12.so.1.0", "libpython3.13.so.1
 
 
 @pytest.fixture
-def trapped(node: Node, plugin: Plugin) -> Plugin:
+def trapped(node: Node, frozen: Plugin) -> Plugin:
     """The plugin in an environment, and in a directory, that set traps wherever a Python program may look."""
     for name in NAMES:
         node.write(f"{EVIL}/{name}.py", TRAP)
@@ -88,9 +88,9 @@ def trapped(node: Node, plugin: Plugin) -> Plugin:
     for name in ("nft", "iptables", "ip", "sysctl", "sh", "host-local", "python3"):
         node.write(f"{EVIL}/{name}", "#!/bin/sh\ntouch /run/trapped\n")
         node.run("chmod", "+x", f"{EVIL}/{name}")
-    node.run("ln", "-s", plugin.argv[0], f"{EVIL}/cni-bridge-py")
+    node.run("ln", "-s", frozen.argv[0], f"{EVIL}/cni-bridge-py")
     node.run("chmod", "-R", "a+rwX", EVIL)
-    return plugin.under("/bin/sh", "-c", f'cd {EVIL} && exec "$0" "$@"')
+    return frozen.under("/bin/sh", "-c", f'cd {EVIL} && exec "$0" "$@"')
 
 
 HOSTILE: Json = {
@@ -125,7 +125,7 @@ HOSTILE: Json = {
 }
 
 
-def test_traps_are_not_stepped_into(node: Node, plugin: Plugin, trapped: Plugin) -> None:
+def test_traps_are_not_stepped_into(node: Node, trapped: Plugin) -> None:
     pod, result = add_pod(trapped, node, CONF, env=HOSTILE)
     reply = trapped.check(node, CONF, pod, result, env=HOSTILE)
     assert (reply.status, reply.stdout, reply.stderr) == (0, "", "")
@@ -148,17 +148,17 @@ SEEN = (
 """Where the plugin looks for anything, beside its own directory; only root can write to any of it."""
 
 
-def test_where_it_looks(node: Node, plugin: Plugin, trapped: Plugin) -> None:
+def test_where_it_looks(node: Node, frozen: Plugin, trapped: Plugin) -> None:
     """strace tells every path that it asks for: none is relative, and all are on a list that is short."""
     strace = ("/usr/bin/strace", "--follow-forks", "--trace=%file", "--output=/run/trace", "--output-append-mode")
     # What the loader does with LD_LIBRARY_PATH is the loader's: no program is asked first.
     hostile = {name: value for name, value in HOSTILE.items() if name != "LD_LIBRARY_PATH"}
-    traced = Plugin(["/bin/sh", "-c", f'cd {EVIL} && exec "$0" "$@"', *strace, *plugin.argv], plugin.cni_path)
+    traced = Plugin(["/bin/sh", "-c", f'cd {EVIL} && exec "$0" "$@"', *strace, *frozen.argv], frozen.cni_path)
     pod = node.pod()
     result = traced.add(node, CONF, pod, env=hostile)
     assert traced.check(node, CONF, pod, result, env=hostile).result == {}
     traced.delete(node, CONF, pod, env=hostile)
-    own = re.escape(str(plugin.bin_dir.resolve()))
+    own = re.escape(str(frozen.bin_dir.resolve()))
     allowed_paths = [re.compile(each) for each in (*SEEN, f"{own}(/.*)?")]
     asked = set(re.findall(r'^\d+ +\w+\((?:AT_FDCWD, )?"([^"]*)"', (node.root / "run/trace").read_text(), re.M))
     assert len(asked) > 30
@@ -177,11 +177,11 @@ echo '{"ips": [{"address": "10.22.0.7/24"}]}'
 """
 
 
-def test_children_get_what_the_plugin_got(node: Node, plugin: Plugin) -> None:
+def test_children_get_what_the_plugin_got(node: Node, frozen: Plugin) -> None:
     """An IPAM plugin has the environment of ours, no file of ours but the three streams, and no signal ignored."""
     node.write("/run/bin/ipam", IPAM)
     node.run("chmod", "+x", "/run/bin/ipam")
-    given = Plugin(plugin.argv, cni_path="/run/bin")
+    given = Plugin(frozen.argv, cni_path="/run/bin")
     conf = dual_stack() | {"ipam": {"type": "ipam"}}
     pod = node.pod()
     given.add(node, conf, pod, env={"LD_LIBRARY_PATH": "/opt/lib", "PYTHONPATH": "/opt/python"})
