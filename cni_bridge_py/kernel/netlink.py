@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
+NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
@@ -40,6 +41,10 @@ NLMSGHDR = Struct("=IHHII")
 
 NLATTR = Struct("=HH")
 """struct nlattr: length, type."""
+
+
+MOST_DUMPS = 10
+"""On a node where something changes all the time, the last dump must do."""
 
 
 class NetlinkError(Exception):
@@ -138,6 +143,7 @@ class NetlinkSocket:
 
     def __init__(self, protocol: int) -> None:
         self._sequence = 0
+        self._interrupted = False
         self._buffer = bytearray(RECEIVE_SIZE)
         try:
             self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
@@ -169,10 +175,16 @@ class NetlinkSocket:
     def dump(self, message: Message) -> list[bytes]:
         """Send a request for all things of a kind, and return the payloads of the answers.
 
-        Raises NetlinkError when the kernel refuses.
+        The kernel tells when something changed half-way, so that a thing may be missing, and is asked again then.
+        Raises NetlinkError when it refuses.
         """
-        self._send(message)
-        return self._replies()
+        for _ in range(MOST_DUMPS):
+            self._interrupted = False
+            self._send(message)
+            replies = self._replies()
+            if not self._interrupted:
+                break
+        return replies
 
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.
@@ -206,6 +218,7 @@ class NetlinkSocket:
         replies: list[bytes] = []
         while len(replies) != at_most:
             for kind, flags, payload in self._receive(self._sequence):
+                self._interrupted |= bool(flags & NLM_F_DUMP_INTR)
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     _raise_refusal(flags, payload)
                     return replies

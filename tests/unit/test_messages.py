@@ -1229,6 +1229,30 @@ def test_a_dump_comes_in_parts(kernel: Kernel) -> None:
     assert fake.sent == [netlink.encode(ALL, 1)], "a dump's end is its acknowledgement"
 
 
+INTERRUPTED = 0x10
+"""NLM_F_DUMP_INTR of linux/netlink.h."""
+
+
+@pytest.mark.parametrize("interrupted", [[True, False], [False, True], [True, True]])
+def test_a_dump_that_is_not_of_one_moment_is_asked_for_again(kernel: Kernel, interrupted: list[bool]) -> None:
+    first, end = (INTERRUPTED if each else 0 for each in interrupted)
+    ours, fake = kernel(
+        reply(20, b"old1", flags=first),
+        reply(3, bytes(4), flags=end),
+        reply(20, b"new1", sequence=2),
+        reply(3, bytes(4), sequence=2),
+    )
+    assert ours.dump(ALL) == [b"new1"]
+    assert fake.sent == [netlink.encode(ALL, 1), netlink.encode(ALL, 2)]
+
+
+def test_a_dump_is_asked_for_only_so_often(kernel: Kernel) -> None:
+    answers = [reply(3, bytes(4), sequence=n, flags=INTERRUPTED) for n in range(1, 12)]
+    ours, fake = kernel(*answers)
+    assert ours.dump(ALL) == []
+    assert len(fake.sent) == 10
+
+
 def test_requests_are_numbered_and_answers_to_earlier_ones_passed_over(kernel: Kernel) -> None:
     ours, fake = kernel(
         acknowledgement(sequence=1),
