@@ -167,7 +167,20 @@ class Crowd:
         reply = self._call("CHECK", member, plugin)
         assert reply.status in (0, *KILLED), reply
         if not member.reference:
-            assert all(member.pod.ping(gateway) for gateway in member.gateways), member.result
+            silent = [gateway for gateway in member.gateways if not member.pod.ping(gateway)]
+            assert not silent, f"{member.result} does not reach {silent}: {self._diagnosis(member)}"
+
+    def _diagnosis(self, member: Member) -> str:
+        """What may be the matter, as the kernel has it now."""
+        asked = [
+            (member.pod, ["ip", "neigh"]),
+            (member.pod, ["ip", "-d", "address"]),
+            (self.node, ["bridge", "fdb"]),
+            (self.node, ["ip", "address", "show", "dev", member.conf["bridge"]]),
+            (self.node, ["nft", "list", "table", "bridge", "cni-bridge-py"]),
+        ]
+        again = {gateway: member.pod.ping(gateway) for gateway in member.gateways}
+        return "\n".join([str(again), *(machine.run(*argv, check=False).stdout for machine, argv in asked)])
 
     def _ask_for_status(self, conf: Json) -> None:
         self._count("STATUS")
