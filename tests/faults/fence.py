@@ -137,7 +137,11 @@ class Fence:
 
     def _watch(self, event: str, args: tuple[Any, ...]) -> None:
         if self._watching and (event in CHANGING or (event == "open" and (args[2] or 0) & WRITING)):
-            self._changed += [os.fsdecode(path) for path in args[: 2 if event == "os.link" else 1]]
+            self._changed += [_path(each) for each in args[: 2 if event == "os.link" else 1]]
+
+
+def _path(file: str | bytes | int) -> str:
+    return os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else os.fsdecode(file)
 
 
 def _is_lease(name: str) -> bool:
