@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 INDEX = ".attachments"
-S_IFMT, S_IFDIR = 0o170000, 0o040000
-"""Which bits of a mode are the file's type, and that of a directory: inode(7)."""
-
 LARGEST_LEASE = 1 << 17
 """Bytes. A container id comes through the environment, where a variable has room for as many."""
 
@@ -216,17 +213,13 @@ def _make_directory(path: str) -> None:
         pass  # whatever is no directory is told when it is used as one
     except FileNotFoundError:
         above = path.rpartition("/")[0]
-        if not above or _is_directory(above):
+        if not above:
             raise
         _make_directory(above)
-        _make_directory(path)
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return posix.stat(path).st_mode & S_IFMT == S_IFDIR
-    except OSError:
-        return False
+        try:
+            posix.mkdir(path, 0o755)
+        except FileExistsError:
+            pass  # another call was quicker
 
 
 def _identity(path: str) -> tuple[int, int]:

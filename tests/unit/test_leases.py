@@ -554,6 +554,31 @@ def test_names_the_lease_that_is_missing_or_anothers(store: LeaseStore, director
 # What the file system refuses
 
 
+@pytest.mark.parametrize("made", ["networks", "networks/net"])
+def test_directories_that_another_call_makes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    """Many pods start at once on a node where none has been."""
+
+    def mkdir(path: str, mode: int) -> None:
+        try:
+            os.mkdir(path, mode)
+        except FileNotFoundError:
+            (tmp_path / made).mkdir(parents=True, exist_ok=True)
+            raise
+
+    monkeypatch.setattr(posix, "mkdir", mkdir)
+    with LeaseStore(str(tmp_path / "networks"), "net"):
+        assert (tmp_path / "networks/net/lock").is_file()
+
+
+def test_a_data_dir_below_a_link_to_nowhere_is_error_5(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    error = refusal(LeaseStore(str(tmp_path / "link/networks"), "net").__enter__)
+    assert error.code == 5
+    assert f"{tmp_path}/link" in error.msg
+
+
 def test_a_data_dir_that_is_a_file_is_error_5(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = LeaseStore(str(tmp_path / "file"), "net")
