@@ -127,12 +127,11 @@ class Crowd:
             member.lock.release()
 
     def _do_something_about(self, member: Member, chance: random.Random) -> None:
-        deadly = chance.random() < 0.2 and not member.reference
-        how = (
-            self.plugin.under("timeout", "--signal=KILL", f"{chance.uniform(0.005, 0.08):.4f}")
-            if deadly
-            else self.plugin
-        )
+        how = self.plugin
+        if chance.random() < 0.2 and not member.reference:
+            # In the foreground, timeout waits until what it kills is gone, as runtimes do.
+            kill = ("timeout", "--foreground", "--signal=KILL", f"{chance.uniform(0.005, 0.08):.4f}")
+            how = self.plugin.under(*kill)
         if member.state == ATTACHED:
             chance.choice((self._look_at, self._look_at, self._delete, self._delete, self._add))(member, how)
         elif member.state == UNKNOWN:

@@ -32,7 +32,8 @@ def add_killed(node: Node, plugin: Plugin, moment: Moment, conf: Json, pod: Pod)
 
 def killed_after(plugin: Plugin, seconds: float) -> Plugin:
     """The plugin, killed when it has run for some time, unless it ended before."""
-    return Plugin(["timeout", "--signal=KILL", f"{seconds:.4f}", *plugin.argv], cni_path=plugin.cni_path)
+    # In the foreground, timeout waits until what it kills is gone, as runtimes do.
+    return plugin.under("timeout", "--foreground", "--signal=KILL", f"{seconds:.4f}")
 
 
 def test_add_killed_and_node_rebooted(node: Node, plugin: Plugin) -> None:
