@@ -47,6 +47,19 @@ def test_capability_that_is_missing_is_said(node: Node, plugin: Plugin, missing:
     assert_nothing_left(node)
 
 
+def test_namespace_of_another_process(node: Node, plugin: Plugin) -> None:
+    """Looking into /proc/PID takes the right to trace that process, unless it has no right that we have not."""
+    pod = node.pod()
+    script = f"nsenter --net={pod.path} sleep 100 >/dev/null 2>&1 & echo $!"
+    netns = f"/proc/{node.run('sh', '-c', script).stdout.strip()}/ns/net"
+    error = allowed(plugin, *ENOUGH).call(node, "ADD", CONF, pod, netns=netns).error
+    assert error["code"] == 4
+    assert netns in error["msg"]
+    assert "Permission denied" in error["msg"]
+    allowed(plugin, *ENOUGH, "sys_ptrace").add(node, CONF, pod, netns=netns)
+    assert all(pod.ping(gateway) for gateway in GATEWAY.values())
+
+
 @pytest.mark.parametrize("umask", ["0000", "0022", "0077"])
 def test_files_are_roots_to_write(node: Node, plugin: Plugin, umask: str) -> None:
     """And the lock is root's to read: whoever can open it can hold it."""
