@@ -44,6 +44,8 @@ class Podman:
         node.write("/etc/cni/net.d/10-test.conflist", json.dumps(network(plugin)))
         node.write("/etc/containers/containers.conf", CONTAINERS_CONF)
         node.write("/etc/containers/storage.conf", STORAGE_CONF)
+        if "cni support is not enabled" in node.run("podman", "info", check=False).stderr:
+            pytest.skip("this podman is built without CNI, as version 5 usually is")
         archive = node.directory / "image.tar"
         image.write_archive(archive, os.uname().machine)
         self("load", "--input", str(archive))
