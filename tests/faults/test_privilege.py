@@ -152,6 +152,7 @@ SEEN = (
     r"/(usr/)?lib(64)?/.*",
     r"/proc/(self|thread-self)/.*",
     r"/proc/sys/net/.*",
+    r"/proc/sys/vm/overcommit_memory",  # Python's allocator, from 3.13 on
     r"/sys/class/net/.*",
     r"/sys/fs/cgroup/.*",
     r"/dev/null",

@@ -14,7 +14,7 @@ from tests.harness import Json, Machine, Node, Pod, Reply
 VETH = re.compile(r"\bveth[0-9a-f]{6,11}\b")
 CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
 
-VOLATILE = ("timer", "root_", "topology", "bridge_id", "designated", "state")
+VOLATILE = ("timer", "root_", "topology", "bridge_id", "designated", "state", "learned")
 """What a bridge and its ports count, elect or learn."""
 
 ROUTE_KEYS = ("type", "dst", "gateway", "dev", "table", "protocol", "scope", "prefsrc", "metric", "metrics")
