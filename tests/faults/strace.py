@@ -36,6 +36,11 @@ class Moment(NamedTuple):
             return "O_CREAT" in self.arguments or "O_TRUNC" in self.arguments
         return self.syscall not in LOOKING | MEMORY
 
+    @property
+    def writes_answer(self) -> bool:
+        """Whether it is what a runtime hears."""
+        return self.syscall == "write" and self.arguments.startswith("1,")
+
     def __str__(self) -> str:
         return f"{self.syscall} no. {self.occurrence} ({self.arguments[:160]})"
 

@@ -15,11 +15,10 @@ def test_error(sweep: Sweep) -> None:
 
 @pytest.mark.sweep
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", CASES)
 class TestAnywhere:
-    @pytest.mark.parametrize("verb", ["ADD", REFUSED])
+    @pytest.mark.parametrize(("verb", "case"), [*(("ADD", case) for case in CASES), (REFUSED, "guarded")])
     def test_error(self, sweep: Sweep, verb: str, case: str) -> None:
         sweep_errors(sweep, verb, case, full=True)
 
-    def test_error_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
-        sweep_errors_of_first_add(sweep, case)
+    def test_error_over_what_pods_share(self, sweep: Sweep) -> None:
+        sweep_errors_of_first_add(sweep, "guarded")

@@ -23,14 +23,13 @@ def test_killed_after_the_store_was_lost(sweep: Sweep) -> None:
 
 @pytest.mark.sweep
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", CASES)
 class TestAnywhere:
-    @pytest.mark.parametrize("verb", ["ADD", REFUSED])
+    @pytest.mark.parametrize(("verb", "case"), [*(("ADD", case) for case in CASES), (REFUSED, "guarded")])
     def test_killed(self, sweep: Sweep, verb: str, case: str) -> None:
         sweep_kills(sweep, verb, case, full=True)
 
-    def test_killed_over_what_pods_share(self, sweep: Sweep, case: str) -> None:
-        sweep_kills_of_first_add(sweep, case, full=True)
+    def test_killed_over_what_pods_share(self, sweep: Sweep) -> None:
+        sweep_kills_of_first_add(sweep, "guarded", full=True)
 
-    def test_killed_after_the_store_was_lost(self, sweep: Sweep, case: str) -> None:
-        sweep_kills_after_loss(sweep, case, full=True)
+    def test_killed_after_the_store_was_lost(self, sweep: Sweep) -> None:
+        sweep_kills_after_loss(sweep, "guarded", full=True)
