@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from cni_bridge_py import plugin
+from cni_bridge_py import ipam_plugin, plugin
 from tests.faults.inputs import DATA_DIR, FAKE_IPAM, IPAM_DIR, NETNS, Input
 
+MAIN = {"cni-bridge-py": plugin.main, "host-local-py": ipam_plugin.main}
 CLONE_NEWNET = 0x40000000
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGING = (
@@ -109,7 +110,7 @@ class Fence:
             os.dup2(stream, fd)
         self._watching = True
         try:
-            status = plugin.main()
+            status = MAIN[given.program]()
         finally:
             self._watching = False
             for fd, each in enumerate(saved):

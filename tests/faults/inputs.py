@@ -99,8 +99,9 @@ class Chooser(Protocol):
 
 
 class Input(NamedTuple):
-    """An invocation: its environment, its standard input, and the script that is its IPAM plugin."""
+    """An invocation: the program's name, its environment, its standard input, and the script of its IPAM plugin."""
 
+    program: str
     environment: dict[str, str]
     stdin: bytes
     ipam: bytes
@@ -117,7 +118,8 @@ class Grammar:
     def input(self) -> Input:
         """An invocation."""
         verb = self._one(VERBS + ("ADD",) * 4, ("", "add", "ADD\n", "HELP", "\udcff"))
-        return Input(self._environment(verb), self._stdin(verb), self._ipam_plugin())
+        program = self._one(("cni-bridge-py",) * 4 + ("host-local-py",))
+        return Input(program, self._environment(verb), self._stdin(verb), self._ipam_plugin())
 
     # The environment
 
