@@ -151,6 +151,14 @@ class HostLocal:
 
         Raises CniError 50 that says why not.
         """
+        try:
+            self._need_room()
+            self._need_address()
+        except OSError as error:
+            msg = f"ipam.dataDir: {error.filename or self._store.path}: {error.strerror}"
+            raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
+
+    def _need_room(self) -> None:
         folder = self._store.path
         while not posix.access(folder, posix.F_OK):
             folder = folder.rpartition("/")[0] or "/"
@@ -160,6 +168,8 @@ class HostLocal:
         # A file system that counts no inodes (btrfs) has 0 of 0.
         if not space.f_bavail or (space.f_files and not space.f_favail):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: there is no room left in {folder}")
+
+    def _need_address(self) -> None:
         taken = self._store.taken()
         for ranges in self._config.range_sets:
             # More files than addresses is the only way to be full, and nearly never so.

@@ -127,11 +127,7 @@ class LeaseStore:
 
     def attachments(self) -> list[str]:
         """The keys of the attachments that hold leases of ours."""
-        try:
-            with posix.scandir(f"{self.path}/{INDEX}") as entries:
-                return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            return []
+        return [entry.name for entry in _scan(f"{self.path}/{INDEX}") if entry.is_dir(follow_symlinks=False)]
 
     def of_attachment(self, key: str) -> list[str]:
         """The addresses that an attachment holds through the index."""
@@ -175,12 +171,15 @@ class LeaseStore:
         return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_nlink == 1]
 
     def ownerless(self) -> list[str]:
-        """The addresses whose leases are empty: who made them died before writing, since the lock is ours now."""
-        return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_size == 0]
+        """The addresses whose leases are empty: who made them died before writing, where the lock is ours.
+
+        Without the lock they may be about to be written, or have just gone, which leaves their addresses free as well.
+        """
+        return [entry.name for entry in self._leases() if not _is_written(entry.path)]
 
     def _leases(self) -> list[posix.DirEntry[str]]:
-        with posix.scandir(self.path) as entries:
-            return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
+        entries = _scan(self.path)
+        return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
     def _is_claimed(self, key: str, ip: str) -> bool:
         # Between writing and linking we may have been killed, and the address since given to another.
@@ -201,6 +200,14 @@ def _is_ip(name: str) -> bool:
 def _entries(folder: str) -> list[str]:
     try:
         return posix.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _scan(folder: str) -> list[posix.DirEntry[str]]:
+    try:
+        with posix.scandir(folder) as entries:
+            return list(entries)
     except FileNotFoundError:
         return []
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.faults.strace import failed, moments
 from tests.harness import Json, Node, Plugin, Pod, Reply
 from tests.kernel.networks import (
     BRIDGE,
@@ -348,3 +349,16 @@ class TestMeanwhile:
             if over:
                 assert moment > 10, "an ADD has more to say to the kernel than that"
                 return
+
+    def test_status(self, node: Node, plugin: Plugin) -> None:
+        """It takes no lock: whatever file of a full range goes before it is looked at, the range is full or is not."""
+        fill(plugin, node)
+
+        def call(plugin: Plugin) -> Reply:
+            return plugin.status(node, CONF)
+
+        looks = [moment for moment in moments(node, plugin, call) if f'"{LEASES}/' in moment.arguments]
+        assert len(looks) > 5, "it has a look at each lease, and at the index"
+        for look in looks:
+            reply = failed(node, plugin, look, "ENOENT", call)
+            assert reply.status == 0 or reply.error["code"] == PLUGIN_NOT_AVAILABLE, (look, reply)
