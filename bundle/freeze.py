@@ -16,8 +16,8 @@ from types import CodeType
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 
-ENCODINGS = ["encodings", "encodings.aliases", "encodings.utf_8"]
-"""What every interpreter starts with, and CPython does not freeze itself."""
+CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
+"""What Python imports with its first codec, if only to say what is wrong with a text, and does not freeze itself."""
 
 AT_ONCE = ["cni_bridge_py.__main__", "cni_bridge_py.plugin"]
 """What every call of the plugin imports: with what these import, start.py makes them without asking importlib."""
@@ -25,15 +25,18 @@ AT_ONCE = ["cni_bridge_py.__main__", "cni_bridge_py.plugin"]
 WHEN_NEEDED = ["cni_bridge_py.ipam_plugin", "json"]
 """What some calls import: `json` only to say what is wrong."""
 
-# Run with nothing but the standard library, this tells which modules come from files, and whether they are packages.
+# Run with nothing but the standard library, this tells which modules come from files, and whether they are packages. It
+# leaves out those that every interpreter starts with, unless they are asked for.
 # A module moves to the end of sys.modules when it is complete, so each is behind those that it imports.
 TELL = """
-import importlib, sys
+import sys
+bare = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
 for name in sys.argv[2:]:
-    importlib.import_module(name)
+    __import__(name)
 for name, module in sys.modules.items():
-    if getattr(module, "__file__", "") and module.__file__.endswith(".py") and module.__spec__.origin != "frozen":
+    asked = name not in bare or name in sys.argv
+    if asked and getattr(module, "__file__", "") and module.__spec__.origin != "frozen":
         print(name, int(hasattr(module, "__path__")), module.__file__)
 """
 
@@ -50,14 +53,16 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
     """
     (work / "frozen.h").write_text("".join(_header(start)))
     library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
+    places = f"$ORIGIN/{contents}:$ORIGIN/{contents}/python{sysconfig.get_python_version()}/lib-dynload"
     subprocess.run(
         [
             *("cc", "-O2", "-s", "-Wall", "-Werror"),
             *(f"-I{sysconfig.get_path('include')}", f"-I{work}"),
-            f'-DEXTENSIONS="{contents}/python{sysconfig.get_python_version()}/lib-dynload"',
             *("-o", executable, HERE / "launcher.c", library),
+            # By their names alone, else they would be looked for where they are now.
+            *(f"-L{sysconfig.get_config_var('DESTSHARED')}", *(f"-l:{file.name}" for file in _extensions().values())),
             # Not RUNPATH, which would not hold for the libraries of the libraries.
-            *("-Wl,--disable-new-dtags", f"-Wl,-rpath,$ORIGIN/{contents}"),
+            *("-Wl,--disable-new-dtags", f"-Wl,-rpath,{places}"),
             # The library would look for this one where Python was on the machine that built it. Here it is found first.
             *("-Wl,--no-as-needed", "-lm"),
         ],
@@ -66,10 +71,9 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
 
 
 def _header(start: Path) -> Iterator[str]:
-    """The C header with the modules' code, and the table of them (struct _frozen of Python's cpython/import.h)."""
+    """The C header with the modules' code, and the tables of them (_frozen and _inittab of Python's import.h)."""
     rows = []
-    main = ("__main__", False, _compiled("__main__", start))
-    for number, (name, is_package, code) in enumerate([main, _at_once(), *_modules(ENCODINGS), *_modules(WHEN_NEEDED)]):
+    for number, (name, is_package, code) in enumerate([_main(start), *modules_of(CODECS), *modules_of(WHEN_NEEDED)]):
         yield f"static const unsigned char M{number}[] = {{{','.join(map(str, marshal.dumps(code)))}}};\n"
         rows.append(
             f'{{.name = "{name}", .code = M{number}, .size = sizeof M{number}, .is_package = {int(is_package)}}},\n'
@@ -77,26 +81,44 @@ def _header(start: Path) -> Iterator[str]:
     yield "static const struct _frozen frozen[] = {\n"
     yield from rows
     yield "{0}};\n"
+    names = _extensions()
+    yield from (f"PyMODINIT_FUNC PyInit_{name}(void);\n" for name in names)
+    yield "static struct _inittab extensions[] = {\n"
+    yield from (f'{{"{name}", PyInit_{name}}},\n' for name in names)
+    yield "{0}};\n"
 
 
-def _at_once() -> Module:
-    """The module `at_once`, which has what start.py makes in MODULES.
+def _main(start: Path) -> Module:
+    """The module `__main__`: `start`, and where it has an empty tuple the modules of AT_ONCE.
 
-    That is one constant of its code, read in one go, in which the names that modules share are written once.
+    These are one constant of its code, read in one go, in which the names that modules share are written once.
     """
-    code = compile("MODULES = 'what takes its place'", "at_once.py", "exec")
-    modules = tuple(_modules(AT_ONCE))
-    return "at_once", False, code.replace(co_consts=tuple(modules if isinstance(c, str) else c for c in code.co_consts))
+    code = _compiled("__main__", start)
+    return (
+        "__main__",
+        False,
+        code.replace(co_consts=tuple(tuple(modules_of(AT_ONCE)) if c == () else c for c in code.co_consts)),
+    )
 
 
-def _modules(names: list[str]) -> Iterator[Module]:
-    """The modules of these names and all that they import from files, each behind those that it imports."""
+def modules_of(names: list[str]) -> Iterator[Module]:
+    """Yield the modules of these names and all that they import from files, each behind those that it imports."""
+    for name, is_package, file in _files(names):
+        if file.suffix == ".py":
+            yield name, is_package, _compiled(name, file)
+
+
+def _extensions() -> dict[str, Path]:
+    """The extension modules in any call, by name: those of Python's own that are not built into its library."""
+    return {name: file for name, _, file in _files(AT_ONCE + WHEN_NEEDED) if file.suffix == ".so"}
+
+
+def _files(names: list[str]) -> Iterator[tuple[str, bool, Path]]:
     argv = [sys.executable, "-I", "-S", "-c", TELL, str(CHECKOUT), *names]
     told = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
     for line in told.splitlines():
-        name, is_package, source = line.split(maxsplit=2)
-        if name not in ENCODINGS or names is ENCODINGS:
-            yield name, bool(int(is_package)), _compiled(name, Path(source))
+        name, is_package, file = line.split(maxsplit=2)
+        yield name, bool(int(is_package)), Path(file)
 
 
 def _compiled(name: str, source: Path) -> CodeType:

@@ -42,16 +42,20 @@ complete_posix(void)
 }
 #endif
 
-/* The path of something beside the executable itself, whatever links led to it. */
-static void
-find_beside(char *path, const char *name)
+/* Become the command line for people, which is beside the executable itself, whatever links led to it. */
+static int
+execute_command_line(char **argv)
 {
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
-    if (length < 0 || length + strlen(name) >= PATH_MAX)
-        Py_ExitStatusException(PyStatus_Error("cannot find the executable's own place through /proc/self/exe"));
-    while (path[length - 1] != '/')
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "command-line");
+    while (length > 0 && path[length - 1] != '/')
         length--;
-    strcpy(path + length, name);
+    if (length > 0) {
+        strcpy(path + length, "command-line");
+        execv(path, argv);
+    }
+    perror("cni-bridge-py: command-line");
+    return 1;
 }
 
 static void
@@ -61,13 +65,32 @@ check(PyStatus status)
         Py_ExitStatusException(status);
 }
 
+#if PY_VERSION_HEX < 0x030D0000
+/* Start no more than the interpreter's core, which imports what is built in and what is frozen. The rest would look for
+   modules in files, import the encodings, open the standard streams: a quarter of a call's time, for nothing. */
 static void
-start_interpreter(int argc, char **argv)
+bound(PyConfig *config)
 {
-    char home[PATH_MAX], extensions[PATH_MAX];
-    find_beside(home, "");
-    find_beside(extensions, EXTENSIONS);
+    config->_init_main = 0;
+}
+#else
+/* From 3.13 on, the core has no errors of codecs. Say all that the rest would otherwise search its folders for. */
+static void
+bound(PyConfig *config)
+{
+    wchar_t **const folders[] = {&config->home, &config->prefix, &config->base_prefix, &config->exec_prefix,
+                                 &config->base_exec_prefix, &config->executable, &config->base_executable};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(folders); i++)
+        check(PyConfig_SetString(config, folders[i], L"/"));
+    config->module_search_paths_set = 1;
+    config->site_import = 0;
+    config->write_bytecode = 0;
+}
+#endif
 
+static void
+start_interpreter(void)
+{
     /* UTF-8 whatever the locale, which need not even be read. */
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);
@@ -75,31 +98,38 @@ start_interpreter(int argc, char **argv)
     before.utf8_mode = 1;
     check(Py_PreInitialize(&before));
 
-    /* All that Python would otherwise search its folders for is said here. */
+    if (PyImport_ExtendInittab(extensions) < 0)
+        Py_ExitStatusException(PyStatus_NoMemory());
+    PyImport_FrozenModules = frozen;
+
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
-    wchar_t **const folders[] = {&config.home, &config.prefix, &config.base_prefix, &config.exec_prefix,
-                                 &config.base_exec_prefix};
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(folders); i++)
-        check(PyConfig_SetBytesString(&config, folders[i], home));
-    check(PyConfig_SetBytesString(&config, &config.executable, argv[0]));
-    check(PyConfig_SetBytesString(&config, &config.base_executable, argv[0]));
-    check(PyConfig_SetBytesArgv(&config, argc, argv));
-    config.module_search_paths_set = 1;
-    check(PyWideStringList_Append(&config.module_search_paths, Py_DecodeLocale(extensions, NULL)));
-    config.site_import = 0;
-    config.write_bytecode = 0;
-    PyImport_FrozenModules = frozen;
+    bound(&config);
     check(Py_InitializeFromConfig(&config));
+}
+
+/* Make sys.argv, which the core leaves to the rest. */
+static int
+set_argv(int argc, char **argv)
+{
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < argc; i++) {
+        PyObject *argument = PyUnicode_DecodeFSDefault(argv[i]);
+        if (!argument || PyList_Append(list, argument) < 0)
+            return -1;
+    }
+    return list ? PySys_SetObject("argv", list) : -1;
 }
 
 int
 main(int argc, char **argv)
 {
+    if (!getenv("CNI_COMMAND"))
+        return execute_command_line(argv);
     signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2), after which an ADD is taken back */
-    start_interpreter(argc, argv);
+    start_interpreter();
     PyGC_Disable(); /* nothing here lives long enough to become garbage worth the search */
-    if (complete_posix() < 0 || PyImport_ImportFrozenModule("__main__") < 1)
+    if (complete_posix() < 0 || set_argv(argc, argv) < 0 || PyImport_ImportFrozenModule("__main__") < 1)
         PyErr_Print();
     return 1; /* start.py does not come back */
 }

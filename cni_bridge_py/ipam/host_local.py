@@ -265,8 +265,7 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
     """
     dns: dict[str, Any] = {}
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read(RESOLV_CONF_MAX).splitlines()
+        lines = _read(path, RESOLV_CONF_MAX).splitlines()
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None
     for line in lines:
@@ -278,3 +277,12 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
         elif keyword in ("search", "options"):
             dns.setdefault(keyword, []).extend(values)
     return dns
+
+
+def _read(path: str, most: int) -> str:
+    # Not open(): the executable's interpreter has none of the codecs that it wants.
+    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(file, most).decode(errors="replace")
+    finally:
+        posix.close(file)

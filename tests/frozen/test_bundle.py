@@ -8,14 +8,17 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bundle import freeze
 from tests.bundle import CHECKOUT, build_bundle
 from tests.harness import Node, Plugin
+from tests.unit.test_imports import OURS
 
 CONF = json.loads((CHECKOUT / "conf/10-bridge.conf").read_text())
 
@@ -122,6 +125,53 @@ def test_errors_are_answered_with_an_exit_status(executable: Path) -> None:
     done = subprocess.run(executable, env={"CNI_COMMAND": "ADD"}, input="{", capture_output=True, text=True)
     assert done.returncode == 1
     assert json.loads(done.stdout)["code"] == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"name" 1}',
+        b'{"name": "a"} and more',
+        b'{"name": "\xff"}',
+        b'{"name": "\\ud800"}',
+        b'{"cniVersion": "1.0.0", "name": "a", "bridge": "\\ud800"}',
+        b'{"cniVersion": "1.0.0", "name": "a", "ipam": {"subnet": "\\ud800/8"}}',
+        b"[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("name", ["cni-bridge-py", "host-local-py"])
+def test_it_says_of_a_text_what_the_package_says(executable: Path, tmp_path: Path, text: bytes, name: str) -> None:
+    """Its interpreter starts without the codecs, the standard streams and the finding of modules in files."""
+    (tmp_path / name).symlink_to(executable)
+    netns = "/proc/self/ns/net"
+    parameters: dict[str, str | bytes] = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c1",
+        "CNI_IFNAME": "eth0",
+        "CNI_NETNS": netns,
+    }
+    script = f"import sys; sys.argv[0] = {name!r}; from cni_bridge_py.__main__ import main; sys.exit(main())"
+    package = (sys.executable, "-c", script)
+    for env in (parameters, {**parameters, "CNI_ARGS": b"IP=\xff"}, {**parameters, "CNI_CONTAINERID": b"\xff"}):
+        answers = [
+            subprocess.run(argv, env=env | {"PYTHONPATH": str(CHECKOUT)}, input=text, capture_output=True)
+            for argv in ((tmp_path / name,), package)
+        ]
+        assert json.loads(answers[0].stdout)["code"] < 999
+        assert answers[0].stdout == answers[1].stdout
+        assert answers[0].stderr == b""
+
+
+def test_it_reads_resolv_conf(executable: Path, node: Node) -> None:
+    node.write("/run/resolv.conf", "nameserver 192.0.2.53\n# \xff: Düsseldorf\nsearch a.example b.example\n")
+    conf = {**CONF, "ipam": {**CONF["ipam"], "resolvConf": "/run/resolv.conf"}}
+    dns = Plugin(executable).add(node, conf, node.pod())["dns"]
+    assert dns == {"nameservers": ["192.0.2.53"], "search": ["a.example", "b.example"]}
+
+
+def test_every_call_makes_the_modules_of_an_add_and_no_other() -> None:
+    made = {name for name, _, _ in freeze.modules_of(freeze.AT_ONCE)}
+    assert made == OURS | {"__future__", "cni_bridge_py.__main__"}
 
 
 def test_without_a_runtime_it_says_how_to_use_it(executable: Path) -> None:
