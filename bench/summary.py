@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from bench.figures import OURS, Figure, Row
+from bench.figures import OURS, Row
 from bench.table import Table, number, ratio
 
 
@@ -51,22 +51,13 @@ AGAINST_OTHERS = (
     Line("size on disk", "footprint", "", "on disk", "MB"),
 )
 
-FEW_PODS = Line("", "growth", "1 pod", "ADD")
-
 AGAINST_ITSELF = (
-    (Line("ADD with 250 pods on the node, against 1 pod", "growth", "250 pods", "ADD"), FEW_PODS),
-    (Line("ADD with 60,000 leases, against none", "ipam", "60,000 leases", "ADD of a pod"), None),
-    (Line("ADD with one address left, against all", "ipam", "one address left", "ADD of a pod"), None),
-    (
-        Line("ADD, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "ADD"),
-        None,
-    ),
-    (
-        Line("DEL, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "DEL"),
-        None,
-    ),
+    Line("ADD with 250 pods on the node, against 1 pod", "growth", "250 pods", "ADD beside them"),
+    Line("ADD with 60,000 leases, against none", "ipam", "60,000 leases", "ADD of a pod"),
+    Line("ADD with one address left, against all", "ipam", "one address left", "ADD of a pod"),
+    Line("ADD, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "ADD"),
+    Line("DEL, against an interpreter's start and the kernel's work", "floor", "whole, against the least", "DEL"),
 )
-"""What to compare, and with which other row; None: with the other figure of its own row."""
 
 
 def against_others(rows: Sequence[Row], others: Sequence[str]) -> Table:
@@ -96,17 +87,7 @@ def _lines_against_others(rows: Sequence[Row], others: Sequence[str]) -> Iterato
 
 
 def _lines_against_itself(rows: Sequence[Row]) -> Iterator[list[str]]:
-    for line, base in AGAINST_ITSELF:
-        row, second = line.find(rows), _second(rows, line, base)
-        if row and second:
-            first = row.figures[OURS]
-            yield [
-                line.label,
-                *(number(each.median) for each in (first, second)),
-                f"{first.median / second.median:.2f}",
-            ]
-
-
-def _second(rows: Sequence[Row], line: Line, base: Line | None) -> Figure | None:
-    row = (base or line).find(rows)
-    return row and row.figures[OURS if base else row.others[0]]
+    for line in AGAINST_ITSELF:
+        if row := line.find(rows):
+            other = row.others[0]
+            yield [line.label, *(number(row.figures[who].median) for who in (OURS, other)), ratio(row, other)]

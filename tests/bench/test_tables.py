@@ -75,8 +75,8 @@ def test_the_summary_has_a_line_for_what_was_measured() -> None:
 
 def test_the_summary_compares_ours_with_itself() -> None:
     measured = [
-        row("growth", "1 pod", "ADD", ours=10, reference=20),
-        row("growth", "250 pods", "ADD", ours=11, reference=40),
+        row("growth", "250 pods", "ADD", ours=13, reference=40),
+        row("growth", "250 pods", "ADD beside them", ours=11, few=10),
         row("ipam", "60,000 leases", "ADD of a pod", ours=12, empty=10),
     ]
     assert against_itself(measured).body == [
