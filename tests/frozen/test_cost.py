@@ -22,7 +22,7 @@ MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
 COST = {
     "ADD": """
         read 7 openat 11 close 13 newfstatat 4 fcntl 1 ioctl 1 mkdir 2 flock 1 write 3 link 1 geteuid 1 exit_group 1
-        socket 3 setsockopt 9 setns 2 sendto 18 recvfrom 20
+        socket 3 setsockopt 9 setns 2 sendto 19 recvfrom 21
     """,
     "CHECK": """
         read 4 openat 5 close 8 newfstatat 3 fcntl 1 ioctl 1 mkdir 1 flock 1 geteuid 1 exit_group 1

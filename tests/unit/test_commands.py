@@ -154,28 +154,33 @@ TABLE: list[tuple[Step, list[str]]] = [
         CreateVethPair("veth1", MAC, "eth0", MAC_2, 1400),
         [f"ip link add veth1 address {MAC} mtu 1400 type veth peer name eth0 address {MAC_2} mtu 1400 netns $POD"],
     ),
-    (AttachToBridge("veth1", "cni0", "", False), ["ip link set veth1 master cni0 up"]),
+    (AttachToBridge("veth1", "cni0", "", False), ["ip link set veth1 master cni0", "ip link set veth1 up"]),
     (
         AttachToBridge("veth1", "cni0", "shop/cart-0", True),
-        ["ip link set veth1 master cni0 up alias shop/cart-0", "bridge link set dev veth1 hairpin on"],
+        [
+            "ip link set veth1 master cni0 alias shop/cart-0",
+            "bridge link set dev veth1 hairpin on",
+            "ip link set veth1 up",
+        ],
     ),
     (
         AttachToBridge("veth1", "cni0", hairpin=True, isolated=True),
         [
-            "ip link set veth1 master cni0 up",
+            "ip link set veth1 master cni0",
             "bridge link set dev veth1 hairpin on",
             "bridge link set dev veth1 isolated on",
+            "ip link set veth1 up",
         ],
     ),
     # CNI_ARGS can hold anything: what it holds is quoted for the shell.
     (
         AttachToBridge("veth1", "cni0", "a'; reboot", False),
-        ["""ip link set veth1 master cni0 up alias 'a'"'"'; reboot'"""],
+        ["""ip link set veth1 master cni0 alias 'a'"'"'; reboot'""", "ip link set veth1 up"],
     ),
     # An alias has room for 255 bytes, and no half letter at its end.
     (
         AttachToBridge("veth1", "cni0", "x" + "é" * 200, False),
-        [f"ip link set veth1 master cni0 up alias 'x{'é' * 127}'"],
+        [f"ip link set veth1 master cni0 alias 'x{'é' * 127}'", "ip link set veth1 up"],
     ),
     (
         EnableIPv6("eth0"),
