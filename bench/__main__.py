@@ -61,7 +61,7 @@ def read_arguments() -> argparse.Namespace:
         description="Compare the plugin with the reference ones, call by call in turn. bench/README.md tells how.",
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(sections.NAMES)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a look within two minutes: smaller sizes")
+    parser.add_argument("--quick", action="store_true", help="a look within a minute: smaller sizes")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each thing is measured")
     parser.add_argument("--pods", type=numbers, metavar="N,N...", help="sizes for the section growth")
     parser.add_argument("--burst", type=int, metavar="N", help="how many pods come at once")
