@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle import build_bundle
-from tests.harness import Node, Plugin
+# Helpers assert, too. This has to come before anything imports them.
+pytest.register_assert_rewrite("tests.faults", "tests.harness", "tests.kernel")
+
+from tests.bundle import build_bundle  # noqa: E402
+from tests.harness import Node, Plugin  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

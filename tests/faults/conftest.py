@@ -8,12 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.bundle import build_bundle
+from tests.faults.sweep import Sweep
 from tests.harness import Node, Plugin
-
-for helper in ("faults.ground", "faults.strace", "faults.sweep", "kernel.networks"):
-    pytest.register_assert_rewrite(f"tests.{helper}")
-
-from tests.faults.sweep import Sweep  # noqa: E402  (its assertions are to be rewritten)
 
 COUNTED = ("system calls", "kills", "errors")
 """The properties that sweeps record."""

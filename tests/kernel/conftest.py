@@ -8,8 +8,6 @@ import pytest
 
 from tests.harness import Node
 
-pytest.register_assert_rewrite("tests.kernel.networks")
-
 
 @pytest.fixture(scope="module")
 def module_node(root: None) -> Iterator[Node]:

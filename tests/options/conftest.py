@@ -6,8 +6,6 @@ import pytest
 
 from tests.harness import Node
 
-pytest.register_assert_rewrite("tests.kernel.networks")
-
 
 @pytest.fixture
 def vlan_node(node: Node) -> Node:
