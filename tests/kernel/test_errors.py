@@ -59,6 +59,8 @@ def used(node: Node, plugin: Plugin) -> Node:
     """A node that has what pods share already, so that a failed ADD may leave nothing new at all."""
     conf = dual_stack()
     pod, _ = add_pod(plugin, node, conf)
+    while "anycast" not in [route["type"] for route in node.routes(6, table="all") if route["dev"] == BRIDGE]:
+        pass  # the kernel adds the bridge's IPv6 routes in its own time, this one last
     plugin.delete(node, conf, pod)
     pod.close()
     return node
