@@ -94,11 +94,8 @@ def _main(start: Path) -> Module:
     These are one constant of its code, read in one go, in which the names that modules share are written once.
     """
     code = _compiled("__main__", start)
-    return (
-        "__main__",
-        False,
-        code.replace(co_consts=tuple(tuple(modules_of(AT_ONCE)) if c == () else c for c in code.co_consts)),
-    )
+    modules = tuple(modules_of(AT_ONCE))
+    return "__main__", False, code.replace(co_consts=tuple(modules if c == () else c for c in code.co_consts))
 
 
 def modules_of(names: list[str]) -> Iterator[Module]:

@@ -69,14 +69,14 @@ check(PyStatus status)
 /* Start no more than the interpreter's core, which imports what is built in and what is frozen. The rest would look for
    modules in files, import the encodings, open the standard streams: a quarter of a call's time, for nothing. */
 static void
-bound(PyConfig *config)
+configure(PyConfig *config)
 {
     config->_init_main = 0;
 }
 #else
-/* From 3.13 on, the core has no errors of codecs. Say all that the rest would otherwise search its folders for. */
+/* From 3.13 on, the core does not survive a text that is no UTF-8, so all is started. Say what it would search for. */
 static void
-bound(PyConfig *config)
+configure(PyConfig *config)
 {
     wchar_t **const folders[] = {&config->home, &config->prefix, &config->base_prefix, &config->exec_prefix,
                                  &config->base_exec_prefix, &config->executable, &config->base_executable};
@@ -104,7 +104,7 @@ start_interpreter(void)
 
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
-    bound(&config);
+    configure(&config);
     check(Py_InitializeFromConfig(&config));
 }
 
