@@ -235,14 +235,14 @@ def get_links() -> Message:
 
 
 def new_bridge(name: str, mac: str, mtu: int, vlan_filtering: bool) -> Message:
-    """ip link add NAME up [address MAC] [mtu MTU] type bridge [vlan_filtering 1]; a MAC that is given is pinned."""
+    """ip link add NAME up address MAC [mtu MTU] type bridge [vlan_filtering 1]; the MAC is pinned."""
     data = nested(IFLA_INFO_DATA, u8(IFLA_BR_VLAN_FILTERING, 1)) if vlan_filtering else b""
     return Message(
         RTM_NEWLINK,
         NLM_F_CREATE | NLM_F_EXCL,
         IFINFOMSG.pack(AF_UNSPEC, 0, 0, IFF_UP, IFF_UP)
         + text(IFLA_IFNAME, name)
-        + (attribute(IFLA_ADDRESS, mac_bytes(mac)) if mac else b"")
+        + attribute(IFLA_ADDRESS, mac_bytes(mac))
         + (u32(IFLA_MTU, mtu) if mtu else b"")
         + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), data),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 from errno import EEXIST, EOPNOTSUPP
 
 from cni_bridge_py.addresses import IPNetwork, parse_network
@@ -72,12 +73,11 @@ class EnsureBridge(Step):
             ) from None
 
     def _create(self, kernel: Kernel) -> Link:
+        # It has a MAC from the start: a moment later it might have a port's, and another ADD have told that.
+        message = rtnetlink.new_bridge(self.name, self.mac or _random_mac(), self.mtu, self.vlan_filtering)
         with Tolerating(EEXIST):  # another ADD was quicker
-            self._ask_for_vlans(kernel.host, rtnetlink.new_bridge(self.name, self.mac, self.mtu, self.vlan_filtering))
-        link = on_host(kernel, self.name)
-        if not self.mac:
-            kernel.host.ask(rtnetlink.set_link(self.name, rtnetlink.address(link.mac)))
-        return link
+            self._ask_for_vlans(kernel.host, message)
+        return on_host(kernel, self.name)
 
     @property
     def _accept_ra(self) -> str:
@@ -108,6 +108,11 @@ class EnsureBridge(Step):
             f"sysctl -qw {self._accept_ra}=0",
             *([f"ip link set {self.name} promisc on"] if self.promisc else []),
         ]
+
+
+def _random_mac() -> str:
+    """A locally administered address, as the kernel would choose one."""
+    return (b"\x02" + posix.urandom(5)).hex(":")
 
 
 @record

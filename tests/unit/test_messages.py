@@ -114,8 +114,12 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
         ),
     ),
     (
-        rtnetlink.new_bridge("a" * 15, "", 0, False),
-        (NEWLINK, CREATE_NEW, UP | {"IFLA_IFNAME": "a" * 15, "IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}}),
+        rtnetlink.new_bridge("a" * 15, MAC, 0, False),
+        (
+            NEWLINK,
+            CREATE_NEW,
+            UP | {"IFLA_IFNAME": "a" * 15, "IFLA_ADDRESS": MAC, "IFLA_LINKINFO": {"IFLA_INFO_KIND": "bridge"}},
+        ),
     ),
     (
         rtnetlink.new_veth("veth1", MAC, "eth0", MAC_2, 9, 1400),
