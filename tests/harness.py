@@ -29,6 +29,9 @@ REFERENCE_BIN_DIR = Path("/usr/lib/cni")
 
 SERVER_PORT = 8080
 
+KILLED = (124, 137)
+"""What `Plugin.killed_after` ends with; the first where the call was done when its time had come."""
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 UNSHARE = (
@@ -411,6 +414,11 @@ class Plugin:
         started = Plugin([*command, *self.argv], cni_path=self.cni_path)
         started.type = self.type
         return started
+
+    def killed_after(self, seconds: float) -> Plugin:
+        """The same plugin, killed when it has run for some time, unless it ended before."""
+        # In the foreground, timeout waits until what it kills is gone, as runtimes do.
+        return self.under("timeout", "--foreground", "--signal=KILL", f"{seconds:.4f}")
 
     def confined(self, capability: str) -> Plugin:
         """The same plugin, run by a root that lacks a capability."""

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.harness import REFERENCE_BIN_DIR, Json, Node, Plugin, Pod, Reply
+from tests.harness import KILLED, REFERENCE_BIN_DIR, Json, Node, Plugin, Pod, Reply
 from tests.kernel.networks import (
     TABLE,
     addresses_of,
@@ -28,8 +28,6 @@ from tests.kernel.networks import (
 )
 
 WORKERS = 4
-KILLED = (124, 137)
-"""What timeout(1) ends with; the first where the call was done when its time had come."""
 ALREADY_ATTACHED = 103
 NO_ADDRESS_LEFT = 50
 """What STATUS says of a range that is full."""
@@ -130,9 +128,7 @@ class Crowd:
     def _do_something_about(self, member: Member, chance: random.Random) -> None:
         how = self.plugin
         if chance.random() < 0.2 and not member.reference:
-            # In the foreground, timeout waits until what it kills is gone, as runtimes do.
-            kill = ("timeout", "--foreground", "--signal=KILL", f"{chance.uniform(0.005, 0.08):.4f}")
-            how = self.plugin.under(*kill)
+            how = self.plugin.killed_after(chance.uniform(0.005, 0.08))
         if member.state == ATTACHED:
             chance.choice((self._look_at, self._look_at, self._delete, self._delete, self._add))(member, how)
         elif member.state == UNKNOWN:

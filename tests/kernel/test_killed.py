@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import strace
 from tests.faults.strace import Moment
-from tests.harness import Json, Node, Plugin, Pod
+from tests.harness import KILLED, Json, Node, Plugin, Pod
 from tests.kernel.networks import (
     NAME,
     add_pod,
@@ -21,20 +21,12 @@ from tests.kernel.networks import (
     veths,
 )
 
-KILLED = (124, 137)
-"""What timeout(1) ends with; the first where the call was done when its time had come."""
 NO_ADDRESS = 102
 
 
 def add_killed(node: Node, plugin: Plugin, moment: Moment, conf: Json, pod: Pod) -> None:
     """An ADD that is killed on its way into a system call."""
     strace.killed(node, plugin, moment, lambda dying: dying.call(node, "ADD", conf, pod))
-
-
-def killed_after(plugin: Plugin, seconds: float) -> Plugin:
-    """The plugin, killed when it has run for some time, unless it ended before."""
-    # In the foreground, timeout waits until what it kills is gone, as runtimes do.
-    return plugin.under("timeout", "--foreground", "--signal=KILL", f"{seconds:.4f}")
 
 
 def test_add_killed_and_node_rebooted(node: Node, plugin: Plugin) -> None:
@@ -120,7 +112,7 @@ def test_killed_at_random(node: Node, plugin: Plugin) -> None:
     for _ in range(10):
         for pod in pods:
             verb = chance.choice(["ADD", "DEL"])
-            reply = killed_after(plugin, chance.uniform(0.01, 0.08)).call(node, verb, conf, pod)
+            reply = plugin.killed_after(chance.uniform(0.01, 0.08)).call(node, verb, conf, pod)
             assert reply.status in (*KILLED, 0, 1), reply
             if reply.status == 1:
                 assert "has eth0 already" in reply.error["msg"]

@@ -192,7 +192,7 @@ def overtaken(make_node: type[Node], plugin: Plugin, one: Json, two: Json) -> It
             assert result["interfaces"][0] == second_result["interfaces"][0]
             yield node, first
         if done:
-            assert occurrence > 5, "an ADD has more to say to the kernel than that"
+            assert occurrence > 10, "an ADD has more to say to the kernel than that"
             return
 
 
