@@ -51,7 +51,8 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
 
     Raises subprocess.CalledProcessError when the compiler fails, with what it said on standard error.
     """
-    (work / "frozen.h").write_text("".join(_header(start)))
+    extensions = _extensions()
+    (work / "frozen.h").write_text("".join(_header(start, list(extensions))))
     library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
     places = f"$ORIGIN/{contents}:$ORIGIN/{contents}/python{sysconfig.get_python_version()}/lib-dynload"
     subprocess.run(
@@ -60,7 +61,7 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
             *(f"-I{sysconfig.get_path('include')}", f"-I{work}"),
             *("-o", executable, HERE / "launcher.c", library),
             # By their names alone, else they would be looked for where they are now.
-            *(f"-L{sysconfig.get_config_var('DESTSHARED')}", *(f"-l:{file.name}" for file in _extensions().values())),
+            *(f"-L{sysconfig.get_config_var('DESTSHARED')}", *(f"-l:{file.name}" for file in extensions.values())),
             # Not RUNPATH, which would not hold for the libraries of the libraries.
             *("-Wl,--disable-new-dtags", f"-Wl,-rpath,{places}"),
             # The library would look for this one where Python was on the machine that built it. Here it is found first.
@@ -70,10 +71,12 @@ def build_launcher(executable: Path, work: Path, contents: str, start: Path = HE
     )
 
 
-def _header(start: Path) -> Iterator[str]:
+def _header(start: Path, extensions: list[str]) -> Iterator[str]:
     """The C header with the modules' code, and the tables of them (_frozen and _inittab of Python's import.h)."""
+    at_once = list(modules_of(AT_ONCE))
+    later = [each for each in modules_of(CODECS + WHEN_NEEDED) if each not in at_once]
     rows = []
-    for number, (name, is_package, code) in enumerate([_main(start), *modules_of(CODECS), *modules_of(WHEN_NEEDED)]):
+    for number, (name, is_package, code) in enumerate([_main(start, tuple(at_once)), *later]):
         yield f"static const unsigned char M{number}[] = {{{','.join(map(str, marshal.dumps(code)))}}};\n"
         rows.append(
             f'{{.name = "{name}", .code = M{number}, .size = sizeof M{number}, .is_package = {int(is_package)}}},\n'
@@ -81,21 +84,19 @@ def _header(start: Path) -> Iterator[str]:
     yield "static const struct _frozen frozen[] = {\n"
     yield from rows
     yield "{0}};\n"
-    names = _extensions()
-    yield from (f"PyMODINIT_FUNC PyInit_{name}(void);\n" for name in names)
+    yield from (f"PyMODINIT_FUNC PyInit_{name}(void);\n" for name in extensions)
     yield "static struct _inittab extensions[] = {\n"
-    yield from (f'{{"{name}", PyInit_{name}}},\n' for name in names)
+    yield from (f'{{"{name}", PyInit_{name}}},\n' for name in extensions)
     yield "{0}};\n"
 
 
-def _main(start: Path) -> Module:
-    """The module `__main__`: `start`, and where it has an empty tuple the modules of AT_ONCE.
+def _main(start: Path, at_once: tuple[Module, ...]) -> Module:
+    """The module `__main__`: `start`, and where it has an empty tuple the modules `at_once`.
 
     These are one constant of its code, read in one go, in which the names that modules share are written once.
     """
     code = _compiled("__main__", start)
-    modules = tuple(modules_of(AT_ONCE))
-    return "__main__", False, code.replace(co_consts=tuple(modules if c == () else c for c in code.co_consts))
+    return "__main__", False, code.replace(co_consts=tuple(at_once if c == () else c for c in code.co_consts))
 
 
 def modules_of(names: list[str]) -> Iterator[Module]:

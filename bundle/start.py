@@ -1,7 +1,5 @@
 """What the launcher runs: the plugin."""
 
-from __future__ import annotations
-
 import posix
 import sys
 
@@ -9,7 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-MODULES: tuple[tuple[str, bool, CodeType], ...] = ()
+# As a text, for __future__ is one of the modules that are made here.
+MODULES: "tuple[tuple[str, bool, CodeType], ...]" = ()
 """Name, whether it is a package, and code of each module, behind those that it imports: freeze.py puts them here."""
 
 
