@@ -16,7 +16,7 @@ from cni_bridge_py.cni.errors import (
     CniError,
 )
 from cni_bridge_py.cni.result import IPConfig, Result
-from cni_bridge_py.ipam.leases import LeaseStore
+from cni_bridge_py.ipam.leases import LeaseStore, read_text
 from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find, size
 from cni_bridge_py.record import record
 
@@ -265,7 +265,8 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
     """
     dns: dict[str, Any] = {}
     try:
-        lines = _read(path, RESOLV_CONF_MAX).splitlines()
+        # Not open(): the executable's interpreter has none of the codecs that it wants.
+        lines = read_text(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC), RESOLV_CONF_MAX).splitlines()
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None
     for line in lines:
@@ -277,12 +278,3 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
         elif keyword in ("search", "options"):
             dns.setdefault(keyword, []).extend(values)
     return dns
-
-
-def _read(path: str, most: int) -> str:
-    # Not open(): the executable's interpreter has none of the codecs that it wants.
-    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(file, most).decode(errors="replace")
-    finally:
-        posix.close(file)

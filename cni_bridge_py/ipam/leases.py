@@ -241,9 +241,13 @@ def _open(path: str, flags: int, mode: int = 0) -> int:
 
 
 def _read(path: str) -> str:
-    file = _open(path, posix.O_RDONLY)
+    return read_text(_open(path, posix.O_RDONLY), LARGEST_LEASE)
+
+
+def read_text(file: int, most: int) -> str:
+    """Read `most` bytes of an open file, and close it; what is no UTF-8 is replaced. Raises OSError."""
     try:
-        return posix.read(file, LARGEST_LEASE).decode(errors="replace")
+        return posix.read(file, most).decode(errors="replace")
     finally:
         posix.close(file)
 
