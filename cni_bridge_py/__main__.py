@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import posix
+import os
 import sys
+
+from cni_bridge_py import ipam_plugin, plugin
 
 
 def main() -> int:
     """Serve a container runtime or a person; return the exit status."""
-    if b"CNI_COMMAND" in posix.environ:
-        if sys.argv[0].rpartition("/")[2] == "host-local-py":
-            from cni_bridge_py import ipam_plugin
+    if "CNI_COMMAND" not in os.environ:
+        from cni_bridge_py import cli  # with libraries that the plugin does without
 
-            return ipam_plugin.main()
-        from cni_bridge_py import plugin
-
-        return plugin.main()
-    from cni_bridge_py import cli
-
-    return cli.main()
+        return cli.main()
+    if os.path.basename(sys.argv[0]) == "host-local-py":
+        return ipam_plugin.main()
+    return plugin.main()
 
 
 if __name__ == "__main__":

@@ -1,92 +1,55 @@
-"""IP addresses and networks, as little as an ADD needs.
-
-Names are netaddr's, so that a reader of one knows the other; `netaddr` itself takes 26 ms to import, which an
-ADD cannot afford.
-"""
+"""IP addresses as texts from outside have them. What they are is netaddr's; here is what it lacks for us."""
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Any, Literal
 
-from cni_bridge_py.record import record
+from netaddr import AddrFormatError, IPAddress, IPNetwork
 
-WIDTH = {4: 32, 6: 128}
-"""Bits in an address of each IP version."""
+IPVersion = Literal[4, 6]
 
-
-@record
-class IPNetwork:
-    """An address with the length of its network's prefix; host bits are kept, as in `10.22.0.5/16`."""
-
-    version: int
-    value: int
-    prefixlen: int
-
-    @property
-    def ip(self) -> str:
-        """The address alone, as text."""
-        return format_ip(self.version, self.value)
-
-    @property
-    def first(self) -> int:
-        """The network's lowest address."""
-        return self.value & ~self._hostmask
-
-    @property
-    def last(self) -> int:
-        """The network's highest address (IPv4: the broadcast address)."""
-        return self.value | self._hostmask
-
-    @property
-    def cidr(self) -> IPNetwork:
-        """The network itself: the same prefix, no host bits."""
-        return IPNetwork(self.version, self.first, self.prefixlen)
-
-    def contains(self, version: int, value: int) -> bool:
-        """Whether the address lies in this network."""
-        return version == self.version and self.first <= value <= self.last
-
-    @property
-    def _hostmask(self) -> int:
-        return (1 << (WIDTH[self.version] - self.prefixlen)) - 1
-
-    def __str__(self) -> str:
-        return f"{self.ip}/{self.prefixlen}"
+IPV4_MAPPED = 0xFFFF
+"""The upper 96 bits of an IPv6 address that stands for an IPv4 one (RFC 4291, section 2.5.5.2)."""
 
 
-def parse_ip(text: str) -> tuple[int, int]:
-    """Return `(version, value)` of an address; an IPv4-mapped IPv6 address is IPv4.
+class InterfaceAddress(IPNetwork):
+    """An address with the prefix length of its network, such as `10.22.0.5/16`.
+
+    netaddr takes two of them for equal when their networks are; here the address counts.
+    """
+
+    def key(self) -> tuple[Any, ...]:
+        """What tells one from another."""
+        return self.version, self.value, self.prefixlen
+
+
+def parse_ip(text: str) -> IPAddress:
+    """Read an address; an IPv4-mapped IPv6 address is IPv4.
 
     Raises ValueError when `text` is no address.
     """
     try:
-        if ":" not in text:
-            return 4, int.from_bytes(inet_pton(AF_INET, text), "big")
-        value = int.from_bytes(inet_pton(AF_INET6, text), "big")
-    except (OSError, ValueError):
+        ip = IPAddress(text)
+    except (ValueError, AddrFormatError):
         raise ValueError(f"{text!r} is not an IP address") from None
-    if value >> 32 == 0xFFFF:
-        return 4, value & 0xFFFFFFFF
-    return 6, value
+    if ip.version == 6 and int(ip) >> 32 == IPV4_MAPPED:
+        return IPAddress(int(ip) & 0xFFFFFFFF, 4)
+    return ip
 
 
-def format_ip(version: int, value: int) -> str:
-    """Write an address in its canonical form (RFC 5952 for IPv6)."""
-    return inet_ntop(AF_INET if version == 4 else AF_INET6, packed(version, value))
-
-
-def packed(version: int, value: int) -> bytes:
-    """The address in network byte order."""
-    return value.to_bytes(WIDTH[version] // 8, "big")
-
-
-def parse_network(text: str) -> IPNetwork:
-    """Read `address/prefixlen`, host bits allowed.
+def parse_address(text: str) -> InterfaceAddress:
+    """Read `address/prefixlen`, as CIDR notation has it.
 
     Raises ValueError when `text` is not of that form.
     """
     address, slash, length = text.partition("/")
-    version, value = parse_ip(address)
-    if not slash or not (length.isascii() and length.isdigit() and int(length) <= WIDTH[version]):
+    ip = parse_ip(address)
+    # int() takes more than digits, and netaddr a netmask, too.
+    if not slash or not (length.isascii() and length.isdigit() and int(length) <= 8 * len(ip.packed)):
         raise ValueError(f"{text!r} is not a network in CIDR notation")
-    return IPNetwork(version, value, int(length))
+    return InterfaceAddress((int(ip), int(length)), ip.version)
+
+
+def overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether some address lies in both."""
+    return one.version == other.version and one.first <= other.last and other.first <= one.last

@@ -6,18 +6,18 @@ The meaning of every key is the reference plugins' (`bridge` and `host-local`); 
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import IPNetwork
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netaddr import IPAddress, IPNetwork
+
 from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import OLDEST, Result, Route, decode, speaks
+from cni_bridge_py.ipam.host_local import IpamConfig
 from cni_bridge_py.ipam.ranges import Range, RangeSet, overlap, size
-from cni_bridge_py.record import record
 from cni_bridge_py.section import Section
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
 
 DEFAULT_BRIDGE = "cni0"
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
@@ -35,19 +35,7 @@ LARGEST_VLAN = 4094
 LARGEST_U32 = (1 << 32) - 1
 
 
-@record
-class IpamConfig:
-    """`ipam`: where addresses come from. All but `type` are host-local's."""
-
-    type: str
-    range_sets: list[RangeSet]
-    routes: list[Route]
-    data_dir: str
-    resolv_conf: str
-    requested: list[tuple[int, int]]
-
-
-@record
+@dataclass(frozen=True)
 class NetworkConfig:
     """One network's configuration, validated."""
 
@@ -130,7 +118,7 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
         if not isinstance(kind, str) or not _is_file_name(kind):
             return config
         path = data_dir if isinstance(data_dir, str) and _is_absolute_path(data_dir) else DEFAULT_DATA_DIR
-        return NetworkConfig(**{**vars(config), "ipam": IpamConfig(kind, [], [], path, "", [])})
+        return replace(config, ipam=IpamConfig(kind, [], [], path, "", []))
 
 
 def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str, IpamConfig, Result | None]:
@@ -193,7 +181,7 @@ def _mac(asked: Asked) -> str:
     return ""
 
 
-def _requested(asked: Asked) -> list[tuple[int, int]]:
+def _requested(asked: Asked) -> list[IPAddress]:
     """The addresses that the pod is to have, from all three places, each once."""
     environment = [each.strip() for each in asked.environment.string("IP").split(",")]
     listed = Section({"IP": [each for each in environment if each]}, "CNI_ARGS", INVALID_ENVIRONMENT)
@@ -286,9 +274,9 @@ def _is_absolute_path(text: str) -> bool:
 def _route(route: Section, version: str) -> Route:
     dst = route.network("dst")
     gw = route.address("gw")
-    if gw and gw[0] != dst.version:
+    if gw and gw.version != dst.version:
         raise route.invalid("gw", f"{route.string('gw')} is not of the same IP version as {dst}")
-    plain = Route(str(dst.cidr), route.string("gw"))
+    plain = Route(dst.cidr, gw)
     if not speaks(version, "1.1.0"):
         return plain
     return Route(
@@ -337,13 +325,14 @@ def _refuse_overlap(found: list[tuple[Section, Range]]) -> None:
 
 
 def _range(section: Section) -> Range:
-    subnet = section.network("subnet")
-    if subnet != subnet.cidr:
+    subnet: IPNetwork = section.network("subnet")
+    if subnet.value != subnet.first:
         raise section.invalid("subnet", f"{subnet} has host bits set; the network is {subnet.cidr}")
+    subnet = subnet.cidr
     if subnet.last - subnet.first < 3:
         raise section.invalid("subnet", f"{subnet} is too small to allocate from")
-    gateway = section.address("gateway") or (subnet.version, subnet.first + 1)
-    if gateway[0] != subnet.version:
+    gateway = section.address("gateway") or IPAddress(subnet.first + 1, subnet.version)
+    if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
         raise section.invalid("gateway", reason)
     lowest, highest = subnet.first + 1, subnet.last - (subnet.version == 4)
@@ -352,7 +341,7 @@ def _range(section: Section) -> Range:
     if start > end and section.string("rangeStart") and section.string("rangeEnd"):
         reason = f"{section.string('rangeEnd')} is before rangeStart {section.string('rangeStart')}"
         raise section.invalid("rangeEnd", reason)
-    found = Range(subnet, max(start, lowest), min(end, highest), gateway[1])
+    found = Range(subnet, max(start, lowest), min(end, highest), int(gateway))
     if size([found]) <= 0:
         key = "rangeEnd" if section.string("rangeEnd") else "rangeStart"
         raise section.invalid(key, f"{section.string(key)} leaves no address of {subnet} to give out")
@@ -363,6 +352,6 @@ def _within(section: Section, key: str, subnet: IPNetwork, default: int) -> int:
     address = section.address(key)
     if address is None:
         return default
-    if not subnet.contains(*address):
+    if address not in subnet:
         raise section.invalid(key, f"{section.string(key)} is outside {subnet}")
-    return address[1]
+    return int(address)

@@ -5,20 +5,15 @@ The executable is this when it is run under the name `host-local-py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from cni_bridge_py.cni import runner
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
-from cni_bridge_py.cni.result import OLDEST, encode
+from cni_bridge_py.cni.request import Request
+from cni_bridge_py.cni.result import OLDEST, IPConfig, encode
 from cni_bridge_py.config import read_ipam_config, valid_attachments
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.wiring import names
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from cni_bridge_py.cni.request import Request
-    from cni_bridge_py.cni.result import IPConfig
-
 
 KEY_PREFIX = "ipam-"
 """What tells these leases from those of our own main plugin, whose veths we know to be there or not."""

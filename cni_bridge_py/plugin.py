@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import posix
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from netaddr import IPAddress
 
 from cni_bridge_py.cni import runner
 from cni_bridge_py.cni.errors import (
@@ -16,8 +20,9 @@ from cni_bridge_py.cni.errors import (
     CniError,
     Errors,
 )
+from cni_bridge_py.cni.request import Request
 from cni_bridge_py.cni.result import Interface, IPConfig, Result, encode
-from cni_bridge_py.config import HOST_LOCAL, read_config, read_config_for_delete, valid_attachments
+from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config, read_config_for_delete, valid_attachments
 from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.ipam.none import NoIpam
@@ -25,20 +30,11 @@ from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, plan
+from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import EnsureMasquerade, has_bridge_netfilter
 from cni_bridge_py.wiring.step import Explained, apply_all, check_all
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from cni_bridge_py.addresses import IPNetwork
-    from cni_bridge_py.cni.request import Request
-    from cni_bridge_py.config import NetworkConfig
-    from cni_bridge_py.wiring.names import Links
-
-    Ipam = HostLocal | Delegated | NoIpam
+Ipam = HostLocal | Delegated | NoIpam
 
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +164,7 @@ class NoPodNamespace(CniError):
 
 
 def _need_root() -> None:
-    if posix.geteuid() != 0:
+    if os.geteuid() != 0:
         raise CniError(NOT_PERMITTED, "wiring pods needs root", "run it as root, as container runtimes do")
 
 
@@ -188,7 +184,7 @@ def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: 
     if not config.ipam:
         return NoIpam()
     if config.ipam.type not in HOST_LOCAL:
-        return Delegated(config.ipam.type, request.path, raw)
+        return Delegated(config.ipam.type, request.path, request.config)
     key = names.host_veth(request.container_id, request.ifname)
     attachment = Attachment(request.container_id, request.ifname, key)
 
@@ -196,14 +192,14 @@ def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: 
         # Leases whose key is no veth's were given out for other plugins to wire.
         return not key.startswith(names.VETH_PREFIX) or kernel.host.link(key) is not None
 
-    def attached() -> Iterator[tuple[str, IPNetwork]]:
+    def attached() -> Iterator[tuple[str, IPAddress]]:
         for link in kernel.host.links():
             if link.mac == names.host_veth_mac(config.name, link.name):
                 try:
                     found = [kernel.host.addresses(link.peer, version, link.peer_netns) for version in (4, 6)]
                 except NetlinkError:
                     continue  # the pod went meanwhile
-                yield from ((link.name, address) for addresses in found for address in addresses)
+                yield from ((link.name, address.ip) for addresses in found for address in addresses)
 
     return HostLocal(config.ipam, config.name, attachment, is_living, attached)
 

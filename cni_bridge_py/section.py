@@ -5,15 +5,14 @@ A key that nobody takes is ignored, as the specification asks; `null` is the sam
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
+from collections.abc import Iterator
+from typing import Any
+
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress, parse_address, parse_ip
 from cni_bridge_py.cni.errors import INVALID_CONFIG, CniError
 from cni_bridge_py.cni.request import why_not_ifname
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
 
 LONGEST_SHOWN = 200
 """Characters of a value that was refused."""
@@ -107,31 +106,30 @@ class Section:
             raise self.invalid(key, f"{name!r} {reason}")
         return name
 
-    def addresses(self, key: str) -> list[tuple[int, int]]:
-        """A list of IP addresses as (version, value); a prefix length behind one is ignored."""
+    def addresses(self, key: str) -> list[IPAddress]:
+        """A list of IP addresses; a prefix length behind one is ignored."""
         found = []
         for position, text in enumerate(self.strings(key)):
             item = f"{key}[{position}]"
             if "/" in text:
-                network = self._network(item, text)
-                found.append((network.version, network.value))
+                found.append(self._network(item, text).ip)
             else:
                 found.append(self._address(item, text))
         return found
 
-    def address(self, key: str) -> tuple[int, int] | None:
-        """An IP address as (version, value), or None where absent or empty."""
+    def address(self, key: str) -> IPAddress | None:
+        """An IP address, or None where absent or empty."""
         text = self.string(key)
         return self._address(key, text) if text else None
 
-    def _address(self, key: str, text: str) -> tuple[int, int]:
+    def _address(self, key: str, text: str) -> IPAddress:
         try:
             return parse_ip(text)
         except ValueError as error:
             raise self.invalid(key, str(error)) from None
 
-    def network(self, key: str) -> IPNetwork:
-        """A network in CIDR notation, required."""
+    def network(self, key: str) -> InterfaceAddress:
+        """A network in CIDR notation, required; host bits are kept."""
         return self._network(key, self.string(key))
 
     def networks(self, key: str) -> list[IPNetwork]:
@@ -139,9 +137,9 @@ class Section:
         texts = self.strings(key)
         return [self._network(f"{key}[{position}]", text).cidr for position, text in enumerate(texts)]
 
-    def _network(self, key: str, text: str) -> IPNetwork:
+    def _network(self, key: str, text: str) -> InterfaceAddress:
         try:
-            return parse_network(text)
+            return parse_address(text)
         except ValueError as error:
             raise self.invalid(key, str(error)) from None
 

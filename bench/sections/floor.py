@@ -13,6 +13,7 @@ from bench.driver import PATH, Call, Host, Process, in_turn, make_pod
 from bench.figures import OURS, Sample
 from bench.setup import Setup
 from cni_bridge_py import plugin
+from cni_bridge_py.addresses import parse_address, parse_ip
 from cni_bridge_py.cni.request import read_request
 from cni_bridge_py.cni.result import IPConfig, Result
 from cni_bridge_py.config import read_config
@@ -25,7 +26,7 @@ TITLE = "The floor (ipMasq)"
 
 PYTHON = [os.path.realpath(sys.executable), "-I", "-S", "-c", ""]
 
-ADDRESS = IPConfig("10.22.200.1/16", "10.22.0.1")
+ADDRESS = IPConfig(parse_address("10.22.200.1/16"), parse_ip("10.22.0.1"))
 
 T = TypeVar("T")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
+from types import TracebackType
 
 # The specification's codes (1-99 are its own).
 INCOMPATIBLE_VERSION = 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
-from cni_bridge_py.record import record
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 
 IFNAMSIZ = 16
 """linux/if.h: an interface name's room, its terminating NUL included."""
@@ -38,7 +36,7 @@ KNOWN_ARGS = (
 )
 
 
-@record
+@dataclass(frozen=True)
 class Request:
     """One invocation. Parameters that the verb does not use are empty."""
 
@@ -49,6 +47,8 @@ class Request:
     args: dict[str, str]
     path: list[str]
     netns_override: bool = False
+    config: bytes = b""
+    """The network configuration as it came, to be passed on to an IPAM plugin."""
 
     @property
     def pod(self) -> str:

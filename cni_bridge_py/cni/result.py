@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import format_ip, parse_ip, parse_network
-from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
-from cni_bridge_py.record import record
+from dataclasses import dataclass
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress, IPVersion, parse_address, parse_ip
+from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """The versions of the specification that we speak, oldest first."""
@@ -22,7 +22,7 @@ def speaks(version: str, at_least: str) -> bool:
     return VERSIONS.index(version) >= VERSIONS.index(at_least)
 
 
-@record
+@dataclass(frozen=True)
 class Interface:
     """A link that the plugin made: `sandbox` is the pod's namespace path, empty for a link of the host."""
 
@@ -34,26 +34,26 @@ class Interface:
     pci_id: str = ""
 
 
-@record
+@dataclass(frozen=True)
 class IPConfig:
-    """An address (`10.22.0.5/16`), its gateway or nothing, and the index of its interface."""
+    """An address with its network's prefix length, its gateway or nothing, and the index of its interface."""
 
-    address: str
-    gateway: str = ""
+    address: InterfaceAddress
+    gateway: IPAddress | None = None
     interface: int | None = None
 
     @property
-    def version(self) -> str:
-        """The IP version as old results write it."""
-        return ip_version(self.address)
+    def version(self) -> IPVersion:
+        """The IP version."""
+        return self.address.version
 
 
-@record
+@dataclass(frozen=True)
 class Route:
     """A route of the pod. Only `dst` is required; zero and None mean that nothing was said."""
 
-    dst: str
-    gw: str = ""
+    dst: IPNetwork
+    gw: IPAddress | None = None
     mtu: int = 0
     advmss: int = 0
     priority: int = 0
@@ -61,12 +61,12 @@ class Route:
     scope: int | None = None
 
     @property
-    def version(self) -> str:
-        """The IP version, as old results write it."""
-        return ip_version(self.dst)
+    def version(self) -> IPVersion:
+        """The IP version."""
+        return self.dst.version
 
 
-@record
+@dataclass(frozen=True)
 class Result:
     """What an ADD made."""
 
@@ -74,11 +74,6 @@ class Result:
     ips: list[IPConfig]
     routes: list[Route]
     dns: dict[str, Any]
-
-
-def ip_version(text: str) -> str:
-    """The IP version of an address or network, as old results write it."""
-    return "6" if ":" in text else "4"
 
 
 def encode(result: Result, version: str) -> dict[str, Any]:
@@ -90,8 +85,8 @@ def encode(result: Result, version: str) -> dict[str, Any]:
         return {"cniVersion": version, **_encode_families(result, version), "dns": result.dns}
     with_fields = speaks(version, "1.1.0")
     ips = [
-        _set(version=None if speaks(version, "1.0.0") else ip.version, interface=ip.interface)
-        | _set(address=ip.address, gateway=ip.gateway or None)
+        _set(version=None if speaks(version, "1.0.0") else str(ip.version), interface=ip.interface)
+        | _set(address=str(ip.address), gateway=_text_of(ip.gateway))
         for ip in result.ips
     ]
     encoded: dict[str, Any] = {"cniVersion": version}
@@ -116,7 +111,7 @@ def _encode_interface(interface: Interface, with_fields: bool) -> dict[str, Any]
 
 
 def _encode_route(route: Route, with_fields: bool) -> dict[str, Any]:
-    encoded = {"dst": route.dst} | _set(gw=route.gw or None)
+    encoded = {"dst": str(route.dst)} | _set(gw=_text_of(route.gw))
     if with_fields:
         encoded |= _set(
             mtu=route.mtu or None,
@@ -138,8 +133,12 @@ def _encode_families(result: Result, version: str) -> dict[str, Any]:
                 f"CNI version {version} cannot hold two IPv{ip.version} addresses",
             )
         routes = [_encode_route(r, False) for r in result.routes if r.version == ip.version]
-        encoded[key] = {"ip": ip.address} | _set(gateway=ip.gateway or None, routes=routes or None)
+        encoded[key] = {"ip": str(ip.address)} | _set(gateway=_text_of(ip.gateway), routes=routes or None)
     return encoded
+
+
+def _text_of(ip: IPAddress | None) -> str | None:
+    return None if ip is None else str(ip)
 
 
 def _set(**members: Any) -> dict[str, Any]:
@@ -184,15 +183,15 @@ def _decode_interface(interface: dict[str, Any]) -> Interface:
 
 
 def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:
-    network, gateway = parse_network(address), _ip(encoded, "gateway")
-    if gateway and parse_ip(gateway)[0] != network.version:
+    parsed, gateway = parse_address(address), _ip(encoded, "gateway")
+    if gateway and gateway.version != parsed.version:
         raise ValueError(f"gateway {gateway} is not of the same IP version as {address}")
-    return IPConfig(str(network), gateway, _number(encoded, "interface"))
+    return IPConfig(parsed, gateway, _number(encoded, "interface"))
 
 
 def _decode_route(route: dict[str, Any]) -> Route:
     return Route(
-        str(parse_network(route["dst"])),
+        parse_address(route["dst"]).cidr,
         _ip(route, "gw"),
         _number(route, "mtu") or 0,
         _number(route, "advmss") or 0,
@@ -217,9 +216,9 @@ def _text(encoded: dict[str, Any], key: str) -> str:
     return value
 
 
-def _ip(encoded: dict[str, Any], key: str) -> str:
+def _ip(encoded: dict[str, Any], key: str) -> IPAddress | None:
     text = _text(encoded, key)
-    return format_ip(*parse_ip(text)) if text else ""
+    return parse_ip(text) if text else None
 
 
 def _number(encoded: dict[str, Any], key: str, largest: int = (1 << 32) - 1) -> int | None:

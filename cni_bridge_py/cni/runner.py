@@ -5,9 +5,14 @@ The only place that prints or exits. SPEC.md, section 2, "Execution protocol".
 
 from __future__ import annotations
 
-import posix
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
-from cni_bridge_py.cni import jsontext
+from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import (
     DECODE_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -17,18 +22,11 @@ from cni_bridge_py.cni.errors import (
     CniError,
     Errors,
 )
-from cni_bridge_py.cni.request import read_request
+from cni_bridge_py.cni.request import Request, read_request
 from cni_bridge_py.cni.result import NEWEST, OLDEST, VERSIONS, speaks
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
-    from cni_bridge_py.cni.request import Request
-
-    Verb = Callable[[Request, dict[str, Any]], dict[str, Any] | None]
-    """Takes the request and the configuration; returns what goes to standard output, if anything."""
+Verb = Callable[[Request, dict[str, Any]], dict[str, Any] | None]
+"""Takes the request and the configuration; returns what goes to standard output, if anything."""
 
 LARGEST_CONFIG = 16 << 20
 """Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
@@ -37,9 +35,6 @@ LONGEST_MESSAGE = 4096
 """Characters. What is wrong with a configuration may be a string that is as long as the configuration."""
 
 STDIN, STDOUT, STDERR = range(3)
-
-ESCAPE = "surrogateescape"
-"""How text from outside that is not UTF-8 is kept, as Python does it (PEP 383)."""
 
 FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 """The specification's version that brought a verb, where it was not there from the start."""
@@ -50,8 +45,9 @@ def run(verbs: Mapping[str, Verb]) -> int:
     version = NEWEST
     _hold_output_streams()
     try:
-        request = read_request(_environment())
-        config = _read_config(request.command)
+        request = read_request(os.environ)
+        request = replace(request, config=_read_stdin())
+        config = _parse(request.command, request.config)
         if request.command == "VERSION":
             _print(_versions(config))
         else:
@@ -73,14 +69,9 @@ def _hold_output_streams() -> None:
     """
     for stream in (STDOUT, STDERR):
         try:
-            posix.fstat(stream)
+            os.fstat(stream)
         except OSError:
-            posix.dup2(posix.open("/dev/null", posix.O_RDONLY), stream)
-
-
-def _environment() -> dict[str, str]:
-    """What os.environ is, without what importing it costs."""
-    return {key.decode(errors=ESCAPE): value.decode(errors=ESCAPE) for key, value in posix.environ.items()}
+            os.dup2(os.open("/dev/null", os.O_RDONLY), stream)
 
 
 def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], version: str) -> None:
@@ -100,12 +91,11 @@ def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], v
         raise
 
 
-def _read_config(command: str) -> dict[str, Any]:
-    data = _read_stdin()
+def _parse(command: str, data: bytes) -> dict[str, Any]:
     if command == "VERSION" and not data.strip():
         return {}
     try:
-        config = jsontext.loads(data)
+        config = strictjson.loads(data)
     except ValueError as error:
         msg = f"cannot decode the network configuration on standard input: {error}"
         raise CniError(DECODE_FAILURE, msg) from None
@@ -118,7 +108,7 @@ def _read_stdin() -> bytes:
     chunks = []
     size = 0
     try:
-        while chunk := posix.read(STDIN, 1 << 16):
+        while chunk := os.read(STDIN, 1 << 16):
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_CONFIG:
@@ -142,7 +132,7 @@ def _versions(config: dict[str, Any]) -> dict[str, Any]:
 def _agreed_version(config: dict[str, Any]) -> str:
     version = config.get("cniVersion") or OLDEST
     if not isinstance(version, str):
-        raise CniError(INVALID_CONFIG, f"cniVersion: expected a string, got {jsontext.dumps(version)}")
+        raise CniError(INVALID_CONFIG, f"cniVersion: expected a string, got {json.dumps(version)}")
     if version not in VERSIONS:
         raise CniError(
             INCOMPATIBLE_VERSION,
@@ -163,10 +153,8 @@ def _fail(version: str, error: CniError) -> int:
 
 def _complain(reason: str) -> None:
     """Say on standard error what could not be said where it should be: libcni shows it then."""
-    try:
-        posix.write(STDERR, f"cni-bridge-py: {reason}\n".encode(errors="replace"))
-    except OSError:
-        pass  # the exit status says enough
+    with suppress(OSError):  # the exit status says enough
+        os.write(STDERR, f"cni-bridge-py: {reason}\n".encode(errors="replace"))
 
 
 def _say(error: BaseException) -> str:
@@ -184,9 +172,9 @@ def _where(error: BaseException) -> str:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    data = (jsontext.dumps(answer) + "\n").encode()
+    data = (json.dumps(answer, indent=2) + "\n").encode()
     try:
         while data:
-            data = data[posix.write(STDOUT, data) :]
+            data = data[os.write(STDOUT, data) :]
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot write to standard output: {error.strerror}") from None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
 from cni_bridge_py.cni import delegate
 from cni_bridge_py.cni.errors import DECODE_FAILURE, LIMITED_CONNECTIVITY, PLUGIN_NOT_AVAILABLE, CniError
 from cni_bridge_py.cni.result import IPConfig, Result, decode
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any
 
 
 class Delegated:
@@ -19,7 +17,7 @@ class Delegated:
     needs_interface = True
     """A dhcp plugin gives its lease back through the pod's interface: it is asked before the pod is unwired."""
 
-    def __init__(self, plugin: str, path: list[str], config: dict[str, Any]) -> None:
+    def __init__(self, plugin: str, path: list[str], config: bytes) -> None:
         self._plugin = plugin
         self._path = path
         self._config = config

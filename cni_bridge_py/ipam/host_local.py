@@ -5,9 +5,16 @@ Works in this process what the reference's `host-local` does in one of its own, 
 
 from __future__ import annotations
 
-import posix
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any
 
-from cni_bridge_py.addresses import format_ip, parse_network
+from netaddr import IPAddress
+
+from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import (
     IO_FAILURE,
     NO_ADDRESS,
@@ -15,25 +22,27 @@ from cni_bridge_py.cni.errors import (
     PLUGIN_NOT_AVAILABLE,
     CniError,
 )
-from cni_bridge_py.cni.result import IPConfig, Result
+from cni_bridge_py.cni.result import IPConfig, Result, Route
 from cni_bridge_py.ipam.leases import LeaseStore, read_text
-from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find, size
-from cni_bridge_py.record import record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from types import TracebackType
-    from typing import Any
-
-    from cni_bridge_py.addresses import IPNetwork
-    from cni_bridge_py.config import IpamConfig
+from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find, free, size
 
 RESOLV_CONF_MAX = 1 << 20
 """Bytes of a resolv.conf that are read."""
 
 
-@record
+@dataclass(frozen=True)
+class IpamConfig:
+    """`ipam`: where addresses come from. All but `type` are host-local's."""
+
+    type: str
+    range_sets: list[RangeSet]
+    routes: list[Route]
+    data_dir: str
+    resolv_conf: str
+    requested: list[IPAddress]
+
+
+@dataclass(frozen=True)
 class Attachment:
     """Who holds leases: container id and interface name, and their key in the store's index."""
 
@@ -58,7 +67,7 @@ class HostLocal:
         network: str,
         attachment: Attachment,
         is_living: Callable[[str], bool],
-        attached: Callable[[], Iterable[tuple[str, IPNetwork]]] = tuple,
+        attached: Callable[[], Iterable[tuple[str, IPAddress]]] = tuple,
     ) -> None:
         self._config = config
         self._attachment = attachment
@@ -76,7 +85,7 @@ class HostLocal:
     def is_unused(self) -> bool:
         """Whether there is no store, so that nothing can be held, nor need a lock be made to give it back."""
         try:
-            posix.stat(self._store.path)
+            os.stat(self._store.path)
         except FileNotFoundError:
             return True
         except OSError:
@@ -93,7 +102,7 @@ class HostLocal:
         dns = read_resolv_conf(path) if path else {}
         chosen = self._chosen()
         if not self._store.is_complete():
-            self._store.complete((key, address.ip) for key, address in self._attached() if self._may_give(address))
+            self._store.complete((key, str(ip)) for key, ip in self._attached() if self._may_give(ip))
         self._store.release_attachment(self._attachment.key)
         try:
             ips = [self._claim(position, wanted) for position, wanted in enumerate(chosen)]
@@ -110,7 +119,7 @@ class HostLocal:
         missing = max(len(self._config.range_sets), 1) - len(self.held())
         self._store.release_attachment(self._attachment.key)
         if missing > 0:
-            missing -= self._release([parse_network(ip.address).ip for ip in ips])
+            missing -= self._release([str(ip.address.ip) for ip in ips])
         if missing > 0:
             self._release(self._store.foreign())
 
@@ -136,9 +145,8 @@ class HostLocal:
         Raises CniError 105 that names the first one missing or another's.
         """
         for ip in ips:
-            address = parse_network(ip.address)
-            if self._may_give(address):
-                self._check_holder(address.ip)
+            if self._may_give(ip.address.ip):
+                self._check_holder(str(ip.address.ip))
 
     def gc(self, is_stale: Callable[[str], bool]) -> None:
         """Release what attachments of ours hold whose keys are stale."""
@@ -160,37 +168,37 @@ class HostLocal:
 
     def _need_room(self) -> None:
         folder = self._store.path
-        while not posix.access(folder, posix.F_OK):
-            folder = folder.rpartition("/")[0] or "/"
-        if not posix.access(folder, posix.W_OK | posix.X_OK):
+        while not os.access(folder, os.F_OK):
+            folder = os.path.dirname(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
-        space = posix.statvfs(folder)
+        space = os.statvfs(folder)
         # A file system that counts no inodes (btrfs) has 0 of 0.
         if not space.f_bavail or (space.f_files and not space.f_favail):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: there is no room left in {folder}")
 
     def _need_address(self) -> None:
-        taken = self._store.taken()
         for ranges in self._config.range_sets:
+            taken = self._store.taken(ranges[0].version)
             # More files than addresses is the only way to be full, and nearly never so.
             if len(taken) >= size(ranges) and self._is_full(ranges, taken):
                 raise CniError(PLUGIN_NOT_AVAILABLE, *self._exhausted(ranges))
 
-    def _may_give(self, address: IPNetwork) -> bool:
-        return any(find(ranges, address.version, address.value) for ranges in self._config.range_sets)
+    def _may_give(self, ip: IPAddress) -> bool:
+        return any(find(ranges, ip) for ranges in self._config.range_sets)
 
-    def _chosen(self) -> list[tuple[int, int] | None]:
+    def _chosen(self) -> list[IPAddress | None]:
         """The requested address of each range set, None where any will do."""
         requested = self._config.requested
-        chosen = [next((ip for ip in requested if find(ranges, *ip)), None) for ranges in self._config.range_sets]
+        chosen = [next((ip for ip in requested if find(ranges, ip)), None) for ranges in self._config.range_sets]
         for ip in requested:
             if ip not in chosen:
                 every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
-                msg = f"requested address {format_ip(*ip)} cannot be given out from {every}"
+                msg = f"requested address {ip} cannot be given out from {every}"
                 raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
         return chosen
 
-    def _claim(self, position: int, wanted: tuple[int, int] | None) -> IPConfig:
+    def _claim(self, position: int, wanted: IPAddress | None) -> IPConfig:
         ranges = self._config.range_sets[position]
         claimed = self._try_claim(position, ranges, wanted)
         if not claimed:
@@ -199,23 +207,31 @@ class HostLocal:
         if claimed:
             return claimed
         if wanted:
-            ip = format_ip(*wanted)
-            raise CniError(NO_ADDRESS, f"requested address {ip} is taken by {_who(self._store.holder(ip))}")
+            holder = self._store.holder(str(wanted))
+            raise CniError(NO_ADDRESS, f"requested address {wanted} is taken by {_who(holder)}")
         raise CniError(NO_ADDRESS, *self._exhausted(ranges))
 
-    def _try_claim(self, position: int, ranges: RangeSet, wanted: tuple[int, int] | None) -> IPConfig | None:
-        taken: Collection[str] = ()
+    def _try_claim(self, position: int, ranges: RangeSet, wanted: IPAddress | None) -> IPConfig | None:
+        if wanted:
+            each = find(ranges, wanted)
+            return self._take(position, each, int(wanted)) if each else None
         last = self._store.last_reserved(position)
-        for each, value in [(find(ranges, *wanted), wanted[1])] if wanted else candidates(ranges, last):
-            ip = format_ip(ranges[0].version, value)
-            if not each or ip in taken:
-                continue
-            if self._store.claim(ip, self._attachment.container_id, self._attachment.ifname, self._attachment.key):
-                self._store.remember(position, ip)
-                return _ip_config(each, value)
-            # The next one is free nearly always; where it is not, one look at the directory spares many tries.
-            taken = taken or self._store.taken()
+        # The next one is free nearly always; where it is not, one look at the directory spares many tries.
+        for each, value in islice(candidates(ranges, last), 1):
+            if claimed := self._take(position, each, value):
+                return claimed
+        for each, value in free(ranges, last, self._store.taken(ranges[0].version)):
+            if claimed := self._take(position, each, value):
+                return claimed
         return None
+
+    def _take(self, position: int, each: Range, value: int) -> IPConfig | None:
+        """Claim one address, if nobody has it."""
+        ip = str(each.address(value))
+        if not self._store.claim(ip, self._attachment.container_id, self._attachment.ifname, self._attachment.key):
+            return None
+        self._store.remember(position, ip)
+        return _ip_config(each, value)
 
     def _reclaim(self) -> None:
         for ip in self._store.ownerless():
@@ -224,9 +240,9 @@ class HostLocal:
             if key != self._attachment.key and not self._is_living(key):
                 self._store.release_attachment(key)
 
-    def _is_full(self, ranges: RangeSet, taken: Collection[str]) -> bool:
+    def _is_full(self, ranges: RangeSet, taken: set[bytes]) -> bool:
         """Whether no address is free or held by the dead."""
-        if any(each.format(value) not in taken for each, value in candidates(ranges, None)):
+        if next(free(ranges, None, taken), None):
             return False
         return not self._store.ownerless() and all(self._is_living(key) for key in self._store.attachments())
 
@@ -255,7 +271,8 @@ def preview(range_sets: list[RangeSet]) -> list[IPConfig]:
 
 
 def _ip_config(each: Range, value: int) -> IPConfig:
-    return IPConfig(f"{each.format(value)}/{each.subnet.prefixlen}", each.format(each.gateway))
+    address = InterfaceAddress((value, each.subnet.prefixlen), each.version)
+    return IPConfig(address, each.address(each.gateway))
 
 
 def read_resolv_conf(path: str) -> dict[str, Any]:
@@ -265,8 +282,7 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
     """
     dns: dict[str, Any] = {}
     try:
-        # Not open(): the executable's interpreter has none of the codecs that it wants.
-        lines = read_text(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC), RESOLV_CONF_MAX).splitlines()
+        lines = read_text(os.open(path, os.O_RDONLY | os.O_CLOEXEC), RESOLV_CONF_MAX).splitlines()
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None
     for line in lines:

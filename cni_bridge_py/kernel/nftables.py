@@ -6,10 +6,12 @@ would print is beside each function.
 
 from __future__ import annotations
 
-from _struct import pack
+from dataclasses import dataclass
 from errno import ENOENT, ERESTART
+from struct import pack
 
-from cni_bridge_py.addresses import IPNetwork, packed
+from netaddr import IPNetwork
+
 from cni_bridge_py.kernel.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -24,7 +26,6 @@ from cni_bridge_py.kernel.netlink import (
     nested,
     text,
 )
-from cni_bridge_py.record import record
 
 TABLE = "cni-bridge-py"
 
@@ -142,7 +143,7 @@ GUARDED = "guarded"
 """The map from a guarded pod's host veth to the chain that knows its MAC."""
 
 
-@record
+@dataclass(frozen=True)
 class Chain:
     """A chain of ours: the table's family and the chain's name; for a base chain, where it hooks in."""
 
@@ -195,7 +196,7 @@ class Rule:
         raise NotImplementedError
 
 
-@record
+@dataclass(frozen=True)
 class AddressRule(Rule):
     """Packets whose `field` (saddr or daddr) is in `network` meet `verdict` (`return` or `masquerade`)."""
 
@@ -207,8 +208,7 @@ class AddressRule(Rule):
     def expressions(self) -> list[bytes]:
         """meta nfproto VERSION, the address field & mask == network, VERDICT"""
         network = self.network
-        address = packed(network.version, network.first)
-        ones = bytes(a ^ b ^ 0xFF for a, b in zip(address, packed(network.version, network.last), strict=True))
+        address, ones = network.network.packed, network.netmask.packed
         offset = ADDRESS_OFFSET[network.version, self.field]
         return [
             _meta(NFT_META_NFPROTO),
@@ -225,7 +225,7 @@ class AddressRule(Rule):
         return f'{ip} {self.field} {self.network} {verdict} comment "{self.comment}"'
 
 
-@record
+@dataclass(frozen=True)
 class GuardRule(Rule):
     """Frames that come in through a guarded pod's host veth go through that pod's chain."""
 
@@ -239,7 +239,7 @@ class GuardRule(Rule):
         return f'iifname vmap @{GUARDED} comment "{self.comment}"'
 
 
-@record
+@dataclass(frozen=True)
 class MacRule(Rule):
     """Frames with another source MAC are dropped."""
 

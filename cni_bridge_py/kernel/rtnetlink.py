@@ -6,11 +6,15 @@ answers.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6
-from _struct import Struct, pack, unpack_from
+from collections.abc import Iterator
+from dataclasses import dataclass
 from errno import ENODEV
+from socket import AF_INET, AF_INET6
+from struct import Struct, pack, unpack_from
 
-from cni_bridge_py.addresses import IPNetwork, packed, parse_ip
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress, IPVersion
 from cni_bridge_py.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -25,11 +29,6 @@ from cni_bridge_py.kernel.netlink import (
     u8,
     u32,
 )
-from cni_bridge_py.record import record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NETLINK_ROUTE = 0
 
@@ -191,12 +190,12 @@ class Link:
         return dict(attributes(self._told.get(IFLA_LINKINFO, b""))).get(kind, b"")
 
 
-@record
+@dataclass(frozen=True)
 class KernelRoute:
     """A route as RTM_GETROUTE tells it; `dst` of length 0 is the default, `gws` has a gateway for each next hop."""
 
     dst: IPNetwork
-    gws: list[tuple[int, int]]
+    gws: list[IPAddress]
     oif: int
     table: int
     scope: int
@@ -345,21 +344,21 @@ def del_link(name: str) -> Message:
 # Addresses
 
 
-def new_address(index: int, network: IPNetwork, dad: bool = False) -> Message:
-    """ip address add NETWORK dev INDEX [nodad]; the broadcast address is set for IPv4, as `broadcast +` does."""
-    ip = packed(network.version, network.value)
-    flags = IFA_F_NODAD if network.version == 6 and not dad else 0
-    payload = IFADDRMSG.pack(FAMILY[network.version], network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
+def new_address(index: int, address: InterfaceAddress, dad: bool = False) -> Message:
+    """ip address add ADDRESS dev INDEX [nodad]; the broadcast address is set for IPv4, as `broadcast +` does."""
+    ip = address.ip.packed
+    flags = IFA_F_NODAD if address.version == 6 and not dad else 0
+    payload = IFADDRMSG.pack(FAMILY[address.version], address.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
     payload += attribute(IFA_LOCAL, ip) + attribute(IFA_ADDRESS, ip) + u32(IFA_FLAGS, flags)
-    if network.version == 4 and network.prefixlen < 31:
-        payload += attribute(IFA_BROADCAST, packed(4, network.last))
+    if address.version == 4 and address.broadcast:
+        payload += attribute(IFA_BROADCAST, address.broadcast.packed)
     return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, payload)
 
 
-def del_address(index: int, network: IPNetwork) -> Message:
-    """ip address del NETWORK dev INDEX"""
-    payload = IFADDRMSG.pack(FAMILY[network.version], network.prefixlen, 0, 0, index)
-    return Message(RTM_DELADDR, 0, payload + attribute(IFA_LOCAL, packed(network.version, network.value)))
+def del_address(index: int, address: InterfaceAddress) -> Message:
+    """ip address del ADDRESS dev INDEX"""
+    payload = IFADDRMSG.pack(FAMILY[address.version], address.prefixlen, 0, 0, index)
+    return Message(RTM_DELADDR, 0, payload + attribute(IFA_LOCAL, address.ip.packed))
 
 
 def get_addresses(index: int, version: int, netns: bytes = b"") -> Message:
@@ -373,7 +372,7 @@ def get_addresses(index: int, version: int, netns: bytes = b"") -> Message:
 
 def new_route(
     dst: IPNetwork,
-    gw: str,
+    gw: IPAddress | None,
     oif: int,
     *,
     mtu: int = 0,
@@ -395,8 +394,8 @@ def new_route(
         RTN_UNICAST,
         0,
     )
-    payload += attribute(RTA_DST, packed(dst.version, dst.first)) if dst.prefixlen else b""
-    payload += attribute(RTA_GATEWAY, packed(*parse_ip(gw))) if gw else b""
+    payload += attribute(RTA_DST, dst.network.packed) if dst.prefixlen else b""
+    payload += attribute(RTA_GATEWAY, gw.packed) if gw else b""
     payload += u32(RTA_OIF, oif)
     payload += u32(RTA_PRIORITY, priority) if priority else b""
     payload += u32(RTA_TABLE, table) if table is not None else b""
@@ -409,15 +408,15 @@ def get_routes(version: int) -> Message:
     return Message(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))
 
 
-def parse_route(payload: bytes, version: int) -> KernelRoute:
+def parse_route(payload: bytes, version: IPVersion) -> KernelRoute:
     """Read one of the answers to `get_routes`."""
     _, length, _, _, table, _, scope, _, _ = RTMSG.unpack_from(payload)
     told = dict(attributes(payload[RTMSG.size :]))
     metrics = dict(attributes(told.get(RTA_METRICS, b"")))
     hops = [told, *_next_hops(told.get(RTA_MULTIPATH, b""))]
     return KernelRoute(
-        dst=IPNetwork(version, int.from_bytes(told.get(RTA_DST, b""), "big"), length),
-        gws=[(version, int.from_bytes(hop[RTA_GATEWAY], "big")) for hop in hops if RTA_GATEWAY in hop],
+        dst=IPNetwork((int.from_bytes(told.get(RTA_DST, b""), "big"), length), version),
+        gws=[IPAddress(int.from_bytes(hop[RTA_GATEWAY], "big"), version) for hop in hops if RTA_GATEWAY in hop],
         oif=_u32(told.get(RTA_OIF)),
         table=_u32(told.get(RTA_TABLE)) or table,
         scope=scope,
@@ -481,7 +480,7 @@ class Rtnetlink(NetlinkSocket):
                 return None
             raise
 
-    def addresses(self, index: int, version: int, netns: bytes = b"") -> dict[IPNetwork, int]:
+    def addresses(self, index: int, version: IPVersion, netns: bytes = b"") -> dict[InterfaceAddress, int]:
         """The addresses of a link and their flags (IFA_F_*); a link in another namespace is asked for with that's id.
 
         Kernels before 4.20 do not look into other namespaces: there are none then.
@@ -492,10 +491,10 @@ class Rtnetlink(NetlinkSocket):
             told = dict(attributes(payload[IFADDRMSG.size :]))
             ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
             if owner == index and told.get(IFA_TARGET_NETNSID, b"") == netns:
-                network = IPNetwork(version, int.from_bytes(ip, "big"), length)
-                found[network] = _u32(told.get(IFA_FLAGS)) or old_flags
+                address = InterfaceAddress((int.from_bytes(ip, "big"), length), version)
+                found[address] = _u32(told.get(IFA_FLAGS)) or old_flags
         return found
 
-    def routes(self, version: int) -> list[KernelRoute]:
+    def routes(self, version: IPVersion) -> list[KernelRoute]:
         """The routes of every table."""
         return [parse_route(payload, version) for payload in self.dump(get_routes(version))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import posix
+import os
 
 
 def path_of(name: str) -> str:
@@ -12,7 +12,7 @@ def path_of(name: str) -> str:
 
 def exists(name: str) -> bool:
     """Whether the kernel has the parameter; without IPv6 it has none of `net/ipv6`."""
-    return posix.access(path_of(name), posix.F_OK)
+    return os.access(path_of(name), os.F_OK)
 
 
 def read(name: str) -> str:
@@ -28,11 +28,11 @@ def read_file(path: str) -> str:
 
     Raises OSError when there is no such file.
     """
-    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return posix.read(file, 256).decode().strip()
+        return os.read(file, 256).decode().strip()
     finally:
-        posix.close(file)
+        os.close(file)
 
 
 def ensure(name: str, value: str) -> None:
@@ -42,8 +42,8 @@ def ensure(name: str, value: str) -> None:
     """
     if read(name) == value:
         return
-    file = posix.open(path_of(name), posix.O_WRONLY | posix.O_CLOEXEC)
+    file = os.open(path_of(name), os.O_WRONLY | os.O_CLOEXEC)
     try:
-        posix.write(file, value.encode())
+        os.write(file, value.encode())
     finally:
-        posix.close(file)
+        os.close(file)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from _blake2 import blake2b  # not hashlib, which takes 2 ms to import
+from dataclasses import dataclass
+from hashlib import blake2b
 
-from cni_bridge_py.addresses import packed, parse_network
-from cni_bridge_py.record import record
+from netaddr import IPAddress
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni_bridge_py.cni.result import IPConfig
+from cni_bridge_py.cni.result import IPConfig
 
 VETH_PREFIX = "veth"
 POD_MAC_PREFIX = b"\x0a\x58"
 
 
-@record
+@dataclass(frozen=True)
 class Links:
     """The three links of an attachment. An empty MAC or an MTU of 0 leaves the choice to the kernel."""
 
@@ -42,20 +40,18 @@ def host_veth_mac(network: str, name: str) -> str:
     return (b"\x02" + _digest(f"{network} {name}".encode())[:5]).hex(":")
 
 
-def address_mac(address: str) -> str:
-    """The MAC that goes with an address (`10.22.0.5/16`), so that neighbours' entries stay true when it is used again.
+def address_mac(ip: IPAddress) -> str:
+    """The MAC that goes with an address, so that neighbours' entries stay true when it is used again.
 
     `0a:58` and the IPv4 address, or a hash of the IPv6 address.
     """
-    network = parse_network(address)
-    ip = packed(network.version, network.value)
-    return (POD_MAC_PREFIX + (ip if network.version == 4 else _digest(ip)[:4])).hex(":")
+    return (POD_MAC_PREFIX + (ip.packed if ip.version == 4 else _digest(ip.packed)[:4])).hex(":")
 
 
 def pod_mac(host: str, ips: list[IPConfig]) -> str:
     """The pod's MAC: its first IPv4 address's, else its first address's, else one told by its host veth's name."""
-    first = next((ip for ip in ips if ip.version == "4"), ips[0] if ips else None)
-    return address_mac(first.address) if first else (POD_MAC_PREFIX + _digest(host.encode())[5:9]).hex(":")
+    first = next((ip for ip in ips if ip.version == 4), ips[0] if ips else None)
+    return address_mac(first.address.ip) if first else (POD_MAC_PREFIX + _digest(host.encode())[5:9]).hex(":")
 
 
 def _digest(data: bytes) -> bytes:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import posix
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from errno import EEXIST, EOPNOTSUPP
 
-from cni_bridge_py.addresses import IPNetwork, parse_network
+from netaddr import IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress, overlap, parse_address
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
 from cni_bridge_py.kernel import nftables, rtnetlink, sysctl, sysfs
-from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
-from cni_bridge_py.kernel.nftables import AddressRule, GuardRule
-from cni_bridge_py.record import record
+from cni_bridge_py.kernel.access import Kernel
+from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
+from cni_bridge_py.kernel.nftables import AddressRule, Chain, GuardRule, Rule
+from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 from cni_bridge_py.wiring.step import Step, add_address_command, expect, on_host
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cni_bridge_py.kernel.access import Kernel
-    from cni_bridge_py.kernel.netlink import Message
-    from cni_bridge_py.kernel.nftables import Chain, Rule
-    from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 
 DEFAULT_VLAN = 1
 """What the kernel puts every new bridge port into."""
@@ -28,10 +25,10 @@ DEFAULT_VLAN = 1
 OF_PODS = ": pods"
 """What the comment of a rule that masquerades ends in, behind the subnet."""
 
-MULTICAST = (parse_network("224.0.0.0/4"), parse_network("ff00::/8"))
+MULTICAST = (IPNetwork("224.0.0.0/4"), IPNetwork("ff00::/8"))
 
 
-@record
+@dataclass(frozen=True)
 class EnsureBridge(Step):
     """The bridge is there and up, and its MAC does not change with its ports."""
 
@@ -112,10 +109,10 @@ class EnsureBridge(Step):
 
 def _random_mac() -> str:
     """A locally administered address, as the kernel would choose one."""
-    return (b"\x02" + posix.urandom(5)).hex(":")
+    return (b"\x02" + os.urandom(5)).hex(":")
 
 
-@record
+@dataclass(frozen=True)
 class EnableBridgeNetfilter(Step):
     """Packets from pod to pod pass the node's packet filter, on this bridge alone.
 
@@ -146,7 +143,7 @@ def has_bridge_netfilter() -> bool:
     return sysctl.exists("net/bridge/bridge-nf-call-iptables")
 
 
-@record
+@dataclass(frozen=True)
 class EnsureVlanGateway(Step):
     """The bridge has an interface of its own in a VLAN, where that VLAN's gateway address goes.
 
@@ -192,7 +189,7 @@ class EnsureVlanGateway(Step):
         ]
 
 
-@record
+@dataclass(frozen=True)
 class SetPortVlans(Step):
     """A bridge port is in these VLANs: one without tags (`vlan`), or several with tags (`trunk`)."""
 
@@ -224,12 +221,12 @@ class SetPortVlans(Step):
         return drop + access + [f"bridge vlan add vid {vlan} dev {self.port}" for vlan in self.trunk]
 
 
-@record
+@dataclass(frozen=True)
 class EnsureGatewayAddresses(Step):
     """The bridge has the pods' gateways as its addresses."""
 
     bridge: str
-    addresses: list[IPNetwork]
+    addresses: list[InterfaceAddress]
     force: bool
 
     def __str__(self) -> str:
@@ -259,13 +256,13 @@ class EnsureGatewayAddresses(Step):
         return f"net/ipv6/conf/{self.bridge}/accept_dad"
 
     @staticmethod
-    def _clash(other: IPNetwork, wanted: list[IPNetwork]) -> IPNetwork | None:
+    def _clash(other: InterfaceAddress, wanted: list[InterfaceAddress]) -> InterfaceAddress | None:
         """Which wanted address cannot be beside `other`: any of IPv4, of IPv6 where the networks overlap."""
         if other in wanted:
             return None
-        return next((each for each in wanted if each.version == 4 or _overlap(each, other)), None)
+        return next((each for each in wanted if each.version == 4 or overlap(each, other)), None)
 
-    def _settle(self, host: Rtnetlink, link: Link, other: IPNetwork, wanted: IPNetwork) -> None:
+    def _settle(self, host: Rtnetlink, link: Link, other: InterfaceAddress, wanted: InterfaceAddress) -> None:
         if not self.force:
             raise CniError(
                 BRIDGE_IN_USE,
@@ -285,7 +282,7 @@ class EnsureGatewayAddresses(Step):
         return no_dad + [add_address_command(each, self.bridge) for each in self.addresses]
 
 
-@record
+@dataclass(frozen=True)
 class EnableForwarding(Step):
     """The node forwards packets of an IP version."""
 
@@ -308,7 +305,7 @@ class EnableForwarding(Step):
         return [f"sysctl -qw {self._name}=1"]
 
 
-@record
+@dataclass(frozen=True)
 class EnsureMasquerade(Step):
     """Packets of a network's pods leave it with the node's address.
 
@@ -349,7 +346,7 @@ class EnsureMasquerade(Step):
         return _rules_commands(self._chain, self._rules([]))
 
 
-@record
+@dataclass(frozen=True)
 class EnsureMacSpoofCheck(Step):
     """There is a place where guarded pods have their rule: a pod's packets find it with one look into a map."""
 
@@ -375,16 +372,14 @@ class EnsureMacSpoofCheck(Step):
 
 def _prefer(name: str, value: str) -> None:
     """Set a sysctl that pods can do without, where IPv6 is off or sysctls are read-only."""
-    try:
+    with suppress(OSError):
         sysctl.ensure(name, value)
-    except OSError:
-        pass
 
 
 def _subnet_in(comment: str) -> IPNetwork | None:
     """The subnet that a rule with that comment masquerades, if it is one of those."""
     try:
-        return parse_network(comment.removesuffix(OF_PODS)) if comment.endswith(OF_PODS) else None
+        return parse_address(comment.removesuffix(OF_PODS)).cidr if comment.endswith(OF_PODS) else None
     except ValueError:
         return None
 
@@ -419,7 +414,3 @@ def _rules_commands(chain: Chain, rules: list[Rule]) -> list[str]:
         f"nft flush chain {chain.place}",
         *(f"nft add rule {chain.place} '{rule}'" for rule in rules),
     ]
-
-
-def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    return one.version == other.version and one.first <= other.last and other.first <= one.last

@@ -5,10 +5,15 @@ An option of the configuration is a line here and a step in `node_steps.py` or `
 
 from __future__ import annotations
 
-from cni_bridge_py.addresses import WIDTH, IPNetwork, format_ip, parse_ip, parse_network
-from cni_bridge_py.cni.result import IPConfig, Route
-from cni_bridge_py.record import record
+from dataclasses import dataclass
+
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress
+from cni_bridge_py.cni.result import IPConfig, Result, Route
+from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import (
     EnableBridgeNetfilter,
     EnableForwarding,
@@ -33,19 +38,12 @@ from cni_bridge_py.wiring.pod_steps import (
     SetUp,
     UnguardMac,
 )
+from cni_bridge_py.wiring.step import Step
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni_bridge_py.cni.result import Result
-    from cni_bridge_py.config import NetworkConfig
-    from cni_bridge_py.wiring.names import Links
-    from cni_bridge_py.wiring.step import Step
-
-DEFAULT_ROUTE = {"4": "0.0.0.0/0", "6": "::/0"}
-LARGEST = {version: (1 << width) - 1 for version, width in WIDTH.items()}
+DEFAULT_ROUTE = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 
 
-@record
+@dataclass(frozen=True)
 class Wiring:
     """An attachment as ADD makes it: its links, its addresses and routes as the result has them, and the steps.
 
@@ -71,7 +69,7 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
     ends = links(config, host, ifname, ips)
     until_cable = [*shared(config, ends, ips), cable(ends)]
     afterwards = plugged_in(config, ends, ips, routes, pod)
-    if config.enable_dad and any(ip.version == "6" for ip in ips):
+    if config.enable_dad and any(ip.version == 6 for ip in ips):
         afterwards.append(AwaitAddresses(ifname))
     return Wiring(ends, ips, routes, until_cable, afterwards)
 
@@ -81,7 +79,7 @@ def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) ->
     gateways = gateway_addresses(config, ips)
     return names.Links(
         bridge=config.bridge,
-        bridge_mac=names.address_mac(str(gateways[0])) if gateways and not config.vlan else "",
+        bridge_mac=names.address_mac(gateways[0].ip) if gateways and not config.vlan else "",
         host=host,
         host_mac=names.host_veth_mac(config.name, host),
         pod=ifname,
@@ -95,13 +93,12 @@ def with_gateways(config: NetworkConfig, ips: list[IPConfig]) -> list[IPConfig]:
 
     With isGateway, an address that came without gateway gets its network's first one.
     """
-    return [IPConfig(ip.address, ip.gateway or (_first_of(ip) if config.is_gateway else ""), 2) for ip in ips]
+    return [IPConfig(ip.address, ip.gateway or (_first_of(ip) if config.is_gateway else None), 2) for ip in ips]
 
 
-def _first_of(ip: IPConfig) -> str:
-    network = parse_network(ip.address)
+def _first_of(ip: IPConfig) -> IPAddress | None:
     # The highest of all addresses is no pod's, and followed by none.
-    return format_ip(network.version, network.first + 1) if network.first < LARGEST[network.version] else ""
+    return ip.address.network + 1 if ip.address.first < DEFAULT_ROUTE[ip.version].last else None
 
 
 def with_default_routes(config: NetworkConfig, ips: list[IPConfig], routes: list[Route]) -> list[Route]:
@@ -115,11 +112,11 @@ def with_default_routes(config: NetworkConfig, ips: list[IPConfig], routes: list
     return routes
 
 
-def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[IPNetwork]:
+def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[InterfaceAddress]:
     """The bridge's addresses with isGateway: each gateway once, with the length of its network's prefix."""
     if not config.is_gateway:
         return []
-    gateways = [IPNetwork(*parse_ip(ip.gateway), parse_network(ip.address).prefixlen) for ip in ips if ip.gateway]
+    gateways = [InterfaceAddress((int(ip.gateway), ip.address.prefixlen), ip.version) for ip in ips if ip.gateway]
     return list(dict.fromkeys(gateways))
 
 
@@ -140,7 +137,7 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
         steps.append(EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
-        subnets = [parse_network(ip.address).cidr for ip in ips]
+        subnets = [ip.address.cidr for ip in ips]
         steps.append(EnsureMasquerade(config.name, subnets, config.non_masquerade_cidrs))
     if config.mac_spoof_check:
         steps.append(EnsureMacSpoofCheck())
@@ -172,16 +169,16 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     if config.vlan or config.vlan_trunk:
         preserve = config.preserve_default_vlan
         steps.append(SetPortVlans(links.host, config.vlan, config.vlan_trunk, preserve))
-    if any(ip.version == "6" for ip in ips):
+    if any(ip.version == 6 for ip in ips):
         steps.append(EnableIPv6(links.pod))
     if config.mac:
         steps.append(AnnounceMac(links.pod))
     if not config.disable_container_interface:
         steps.append(SetUp(links.pod))
-    steps += [AddAddress(links.pod, parse_network(ip.address), config.enable_dad) for ip in ips]
+    steps += [AddAddress(links.pod, ip.address, config.enable_dad) for ip in ips]
     # A route without gateway gets the first one of its IP version.
     gateways = {ip.version: ip.gateway for ip in reversed(ips) if ip.gateway}
-    steps += [AddRoute(links.pod, route, route.gw or gateways.get(route.version, "")) for route in routes]
+    steps += [AddRoute(links.pod, route, route.gw or gateways.get(route.version)) for route in routes]
     return steps
 
 

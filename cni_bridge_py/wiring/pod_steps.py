@@ -6,23 +6,23 @@ Commands hold `$POD`, the path of the pod's network namespace.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from errno import EEXIST, ENODEV
+from shlex import quote
 
-from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
+from netaddr import IPAddress
+
+from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
 from cni_bridge_py.cni.request import IFNAMSIZ
+from cni_bridge_py.cni.result import Route
 from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
+from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.nftables import MacRule
-from cni_bridge_py.record import record
+from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.names import VETH_PREFIX
 from cni_bridge_py.wiring.step import Step, add_address_command, expect, in_pod, on_host
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni_bridge_py.cni.result import Route
-    from cni_bridge_py.kernel.access import Kernel
-    from cni_bridge_py.kernel.rtnetlink import KernelRoute
 
 DAD_SECONDS = 10
 """What the reference waits at most; the kernel's default takes one to two."""
@@ -33,7 +33,7 @@ IFALIASZ = 256
 IN_POD = "nsenter --net=$POD"
 
 
-@record
+@dataclass(frozen=True)
 class CreateVethPair(Step):
     """A virtual cable: one end on the host, the other in the pod under its final name."""
 
@@ -76,7 +76,7 @@ class CreateVethPair(Step):
         return [f"{host} peer name {self.pod} address {self.pod_mac}{mtu} netns $POD"]
 
 
-@record
+@dataclass(frozen=True)
 class AttachToBridge(Step):
     """The host's end is a port of the bridge."""
 
@@ -113,8 +113,6 @@ class AttachToBridge(Step):
         expect(host.isolated or not self.isolated, f"bridge port {self.host} is not isolated")
 
     def commands(self) -> list[str]:
-        from shlex import quote  # brings re: not for the way of an ADD
-
         alias = f" alias {quote(self._alias)}" if self._alias else ""
         return [
             f"ip link set {self.host} master {self.bridge}{alias}",
@@ -124,7 +122,7 @@ class AttachToBridge(Step):
         ]
 
 
-@record
+@dataclass(frozen=True)
 class GuardMac(Step):
     """The pod may send from its own MAC and no other."""
 
@@ -157,7 +155,7 @@ class GuardMac(Step):
         ]
 
 
-@record
+@dataclass(frozen=True)
 class UnguardMac(Step):
     """The rule that kept the pod to its MAC is gone."""
 
@@ -177,7 +175,7 @@ class UnguardMac(Step):
         ]
 
 
-@record
+@dataclass(frozen=True)
 class EnableIPv6(Step):
     """IPv6 is on in the pod, which a container runtime may have turned off."""
 
@@ -198,7 +196,7 @@ class EnableIPv6(Step):
         return [f"{IN_POD} sysctl -qw {name}=0" for name in self._names()]
 
 
-@record
+@dataclass(frozen=True)
 class SetUp(Step):
     """The pod's end is up."""
 
@@ -218,12 +216,12 @@ class SetUp(Step):
         return [f"{IN_POD} ip link set {self.pod} up"]
 
 
-@record
+@dataclass(frozen=True)
 class AddAddress(Step):
     """The pod has an address."""
 
     pod: str
-    address: IPNetwork
+    address: InterfaceAddress
     dad: bool = False
 
     def __str__(self) -> str:
@@ -244,7 +242,7 @@ class AddAddress(Step):
         return [f"{IN_POD} {add_address_command(self.address, self.pod, self.dad)}"]
 
 
-@record
+@dataclass(frozen=True)
 class AwaitAddresses(Step):
     """The pod's IPv6 addresses are its alone: duplicate address detection, which was asked for, is over."""
 
@@ -269,7 +267,7 @@ class AwaitAddresses(Step):
         return [f"while {IN_POD} ip -6 address show dev {self.pod} tentative | grep -q inet6; do sleep 0.1; done"]
 
 
-@record
+@dataclass(frozen=True)
 class AnnounceMac(Step):
     """The kernel tells neighbours the pod's MAC when it comes up: they may know the address with another."""
 
@@ -291,13 +289,13 @@ class AnnounceMac(Step):
         return [f"{IN_POD} sysctl -qw {name}=1" for name in self._names()]
 
 
-@record
+@dataclass(frozen=True)
 class AddRoute(Step):
     """The pod has a route; `gw` is the gateway to use where the route names none."""
 
     pod: str
     route: Route
-    gw: str
+    gw: IPAddress | None
 
     def __str__(self) -> str:
         return f"the pod's route to {self.route.dst}"
@@ -305,7 +303,7 @@ class AddRoute(Step):
     def apply(self, kernel: Kernel) -> None:
         index = in_pod(kernel, self.pod).index
         message = rtnetlink.new_route(
-            parse_network(self.route.dst),
+            self.route.dst,
             self.gw,
             index,
             mtu=self.route.mtu,
@@ -318,8 +316,7 @@ class AddRoute(Step):
             kernel.pod.ask(message)
 
     def check(self, kernel: Kernel) -> None:
-        version = parse_network(self.route.dst).version
-        found = any(self._is(route) for route in kernel.pod.routes(version))
+        found = any(self._is(route) for route in kernel.pod.routes(self.route.version))
         via = f" via {self.gw}" if self.gw else ""
         expect(found, f"the pod has no route to {self.route.dst}{via}")
 
@@ -327,8 +324,8 @@ class AddRoute(Step):
         """Whether the kernel's route is this one; what the configuration leaves open may be anything."""
         wanted = self.route
         return (
-            route.dst == parse_network(wanted.dst).cidr
-            and (not wanted.gw or parse_ip(wanted.gw) in route.gws)
+            route.dst == wanted.dst
+            and (not wanted.gw or wanted.gw in route.gws)
             and (not wanted.table or route.table == wanted.table)
             and (wanted.scope is None or route.dst.version == 6 or route.scope == wanted.scope)
             and (not wanted.priority or route.priority == wanted.priority)
@@ -338,20 +335,19 @@ class AddRoute(Step):
 
     def commands(self) -> list[str]:
         route = self.route
-        version = parse_network(route.dst).version
-        words = [f"ip -{version} route add {route.dst}"]
+        words = [f"ip -{route.version} route add {route.dst}"]
         words += [f"via {self.gw}"] if self.gw else []
         words += [f"dev {self.pod}"]
         words += [f"metric {route.priority}"] if route.priority else []
         words += [f"table {route.table}"] if route.table is not None else []
         # `ip` takes the scope from the gateway, and link where there is none; the plugin's is global unless asked.
-        words += [f"scope {route.scope or 0}"] if version == 4 and (route.scope or not self.gw) else []
+        words += [f"scope {route.scope or 0}"] if route.version == 4 and (route.scope or not self.gw) else []
         words += [f"mtu {route.mtu}"] if route.mtu else []
         words += [f"advmss {route.advmss}"] if route.advmss else []
         return [f"{IN_POD} {' '.join(words)}"]
 
 
-@record
+@dataclass(frozen=True)
 class DeleteVethPair(Step):
     """The cable is gone, and with it all that the pod's end had: addresses, routes, its bridge port."""
 
@@ -370,7 +366,7 @@ class DeleteVethPair(Step):
         return [f"ip link del {self.host}"]
 
 
-@record
+@dataclass(frozen=True)
 class DeleteForeignVeth(Step):
     """The pod's interface is gone also where another plugin made it, under a host veth's name of its own.
 

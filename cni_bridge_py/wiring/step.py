@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from errno import EACCES, EPERM
+from types import TracebackType
 
+from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
+from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
-
-    from cni_bridge_py.addresses import IPNetwork
-    from cni_bridge_py.kernel.access import Kernel
-    from cni_bridge_py.kernel.rtnetlink import Link
+from cni_bridge_py.kernel.rtnetlink import Link
 
 
 class Step:
@@ -91,7 +87,7 @@ def _existing(link: Link | None, name: str, where: str) -> Link:
     return link
 
 
-def add_address_command(address: IPNetwork, interface: str, dad: bool = False) -> str:
+def add_address_command(address: InterfaceAddress, interface: str, dad: bool = False) -> str:
     """ip address add, as the plugin does it."""
     # `ip` sets no broadcast address unless told, and waits for duplicate address detection unless told.
     option = " broadcast +" if address.version == 4 else "" if dad else " nodad"

@@ -10,9 +10,13 @@ import netaddr
 import pytest
 from hypothesis import strategies as st
 
+from cni_bridge_py.addresses import parse_address, parse_ip
 from cni_bridge_py.cni.errors import CniError
-from cni_bridge_py.config import IpamConfig, NetworkConfig, read_config
+from cni_bridge_py.cni.result import IPConfig, Route
+from cni_bridge_py.config import NetworkConfig, read_config
+from cni_bridge_py.ipam.host_local import IpamConfig
 from cni_bridge_py.ipam.ranges import RangeSet
+from cni_bridge_py.wiring.pod_steps import AddRoute
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +43,21 @@ def host_local(**keys: Any) -> IpamConfig:
 def range_sets(*sets: list[dict[str, str]]) -> list[RangeSet]:
     """The range sets of a configuration whose `ranges` are these."""
     return host_local(ranges=list(sets)).range_sets
+
+
+def ip_config(address: str, gateway: str = "", interface: int | None = None) -> IPConfig:
+    """An address of a result."""
+    return IPConfig(parse_address(address), parse_ip(gateway) if gateway else None, interface)
+
+
+def route_to(dst: str, gw: str = "", *numbers: int, **named: int) -> Route:
+    """A route of a result."""
+    return Route(parse_address(dst).cidr, parse_ip(gw) if gw else None, *numbers, **named)
+
+
+def add_route(pod: str, route: Route, gw: str) -> AddRoute:
+    """The step that gives the pod a route."""
+    return AddRoute(pod, route, parse_ip(gw) if gw else None)
 
 
 @st.composite

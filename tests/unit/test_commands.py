@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cni_bridge_py.addresses import parse_network
-from cni_bridge_py.cni.result import Route
+from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.kernel.nftables import AddressRule, GuardRule, MacRule, Rule
 from cni_bridge_py.wiring import node_steps, pod_steps
 from cni_bridge_py.wiring.node_steps import (
@@ -20,7 +19,6 @@ from cni_bridge_py.wiring.node_steps import (
 )
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
-    AddRoute,
     AnnounceMac,
     AttachToBridge,
     AwaitAddresses,
@@ -33,6 +31,7 @@ from cni_bridge_py.wiring.pod_steps import (
     UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
+from tests.unit.support import add_route, route_to
 
 MAC = "0a:58:0a:01:00:01"
 MAC_2 = "0a:58:0a:01:00:02"
@@ -84,7 +83,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         ],
     ),
     (
-        EnsureGatewayAddresses("cni0", [parse_network("10.1.0.1/16"), parse_network("fd00::1/64")], False),
+        EnsureGatewayAddresses("cni0", [parse_address("10.1.0.1/16"), parse_address("fd00::1/64")], False),
         [
             "sysctl -qw net/ipv6/conf/cni0/accept_dad=0",
             "ip address add 10.1.0.1/16 broadcast + dev cni0",
@@ -95,7 +94,7 @@ TABLE: list[tuple[Step, list[str]]] = [
     (EnableForwarding(6), ["sysctl -qw net/ipv6/conf/all/forwarding=1"]),
     (
         EnsureMasquerade(
-            "net", [parse_network("10.1.0.0/16")], [parse_network("10.0.0.0/8"), parse_network("fd00::/8")]
+            "net", [parse_address("10.1.0.0/16")], [parse_address("10.0.0.0/8"), parse_address("fd00::/8")]
         ),
         [
             "nft add table inet cni-bridge-py",
@@ -108,7 +107,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         ],
     ),
     (
-        EnsureMasquerade("net", [parse_network("10.1.0.0/16"), parse_network("fd00::/64")], []),
+        EnsureMasquerade("net", [parse_address("10.1.0.0/16"), parse_address("fd00::/64")], []),
         [
             "nft add table inet cni-bridge-py",
             f"nft add chain {CHAIN} '{HOOK}'",
@@ -191,19 +190,19 @@ TABLE: list[tuple[Step, list[str]]] = [
     ),
     (SetUp("eth0"), [f"{IN_POD} ip link set eth0 up"]),
     (
-        AddAddress("eth0", parse_network("10.1.0.2/16")),
+        AddAddress("eth0", parse_address("10.1.0.2/16")),
         [f"{IN_POD} ip address add 10.1.0.2/16 broadcast + dev eth0"],
     ),
-    (AddAddress("eth0", parse_network("fd00::2/64")), [f"{IN_POD} ip address add fd00::2/64 nodad dev eth0"]),
+    (AddAddress("eth0", parse_address("fd00::2/64")), [f"{IN_POD} ip address add fd00::2/64 nodad dev eth0"]),
     (
-        AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
+        add_route("eth0", route_to("0.0.0.0/0"), "10.1.0.1"),
         [f"{IN_POD} ip -4 route add 0.0.0.0/0 via 10.1.0.1 dev eth0"],
     ),
     # Without gateway `ip` would make it of scope link.
-    (AddRoute("eth0", Route("10.9.0.0/16"), ""), [f"{IN_POD} ip -4 route add 10.9.0.0/16 dev eth0 scope 0"]),
-    (AddRoute("eth0", Route("fd01::/64"), ""), [f"{IN_POD} ip -6 route add fd01::/64 dev eth0"]),
+    (add_route("eth0", route_to("10.9.0.0/16"), ""), [f"{IN_POD} ip -4 route add 10.9.0.0/16 dev eth0 scope 0"]),
+    (add_route("eth0", route_to("fd01::/64"), ""), [f"{IN_POD} ip -6 route add fd01::/64 dev eth0"]),
     (
-        AddRoute("eth0", Route("10.9.0.0/16", "10.1.0.9", 1300, 1260, 5, 100, 253), "10.1.0.9"),
+        add_route("eth0", route_to("10.9.0.0/16", "10.1.0.9", 1300, 1260, 5, 100, 253), "10.1.0.9"),
         [
             (
                 f"{IN_POD} ip -4 route add 10.9.0.0/16 via 10.1.0.9 dev eth0"
@@ -212,11 +211,11 @@ TABLE: list[tuple[Step, list[str]]] = [
         ],
     ),
     (
-        AddAddress("eth0", parse_network("fd00::2/64"), dad=True),
+        AddAddress("eth0", parse_address("fd00::2/64"), dad=True),
         [f"{IN_POD} ip address add fd00::2/64 dev eth0"],
     ),
     (
-        AddAddress("eth0", parse_network("10.1.0.2/16"), dad=True),
+        AddAddress("eth0", parse_address("10.1.0.2/16"), dad=True),
         [f"{IN_POD} ip address add 10.1.0.2/16 broadcast + dev eth0"],
     ),
     (
@@ -261,11 +260,11 @@ def test_every_step_says_in_words_what_it_is(step: Step) -> None:
     ("rule", "text"),
     [
         (
-            AddressRule("daddr", parse_network("10.1.0.0/16"), "return", "why"),
+            AddressRule("daddr", parse_address("10.1.0.0/16"), "return", "why"),
             'ip daddr 10.1.0.0/16 return comment "why"',
         ),
         (
-            AddressRule("saddr", parse_network("fd00::/64"), "masquerade", "why"),
+            AddressRule("saddr", parse_address("fd00::/64"), "masquerade", "why"),
             'ip6 saddr fd00::/64 masquerade fully-random comment "why"',
         ),
         (GuardRule("why"), 'iifname vmap @guarded comment "why"'),

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
-from cni_bridge_py.cni.result import VERSIONS, Interface, IPConfig, Result, Route
+from cni_bridge_py.addresses import parse_ip
+from cni_bridge_py.cni.result import VERSIONS, Interface, Result
 from cni_bridge_py.config import read_config, read_ipam_config, valid_attachments
-from tests.unit.support import host_local, network, range_sets, refusal, subnets
+from tests.unit.support import host_local, ip_config, network, range_sets, refusal, route_to, subnets
 
 HOST_LOCAL = {"type": "host-local", "subnet": "10.8.0.0/24"}
 
@@ -110,9 +110,9 @@ def test_null_is_the_same_as_leaving_a_key_out(key: str) -> None:
         (
             {"nonMasqueradeCIDRs": ["10.0.0.0/8", "fd00::/8"]},
             "non_masquerade_cidrs",
-            [parse_network("10.0.0.0/8"), parse_network("fd00::/8")],
+            [netaddr.IPNetwork("10.0.0.0/8"), netaddr.IPNetwork("fd00::/8")],
         ),
-        ({"nonMasqueradeCIDRs": ["10.1.2.3/8"]}, "non_masquerade_cidrs", [parse_network("10.0.0.0/8")]),
+        ({"nonMasqueradeCIDRs": ["10.1.2.3/8"]}, "non_masquerade_cidrs", [netaddr.IPNetwork("10.0.0.0/8")]),
         ({"mtu": 0}, "mtu", 0),
         ({"mtu": 1400}, "mtu", 1400),
         ({"mtu": 65535}, "mtu", 65535),
@@ -190,8 +190,8 @@ PREV_RESULT = {
 def test_reads_the_previous_result() -> None:
     assert network(prevResult=PREV_RESULT).prev_result == Result(
         [Interface("cni0", "0a:58:0a:08:00:01"), Interface("eth0", "", "/run/netns/pod")],
-        [IPConfig("10.8.0.2/24", "10.8.0.1", 1)],
-        [Route("0.0.0.0/0", "", 1300)],
+        [ip_config("10.8.0.2/24", "10.8.0.1", 1)],
+        [route_to("0.0.0.0/0", "", 1300)],
         {"nameservers": ["10.8.0.1"]},
     )
 
@@ -376,10 +376,10 @@ def test_null_is_the_same_as_leaving_a_key_of_ipam_out(key: str) -> None:
         ({"dataDir": "/run/leases"}, "data_dir", "/run/leases"),
         ({"dataDir": ""}, "data_dir", "/var/lib/cni/networks"),
         ({"resolvConf": "/etc/resolv.conf"}, "resolv_conf", "/etc/resolv.conf"),
-        ({"routes": [{"dst": "0.0.0.0/0"}]}, "routes", [Route("0.0.0.0/0")]),
-        ({"routes": [{"dst": "::/0", "gw": "fd00::9"}]}, "routes", [Route("::/0", "fd00::9")]),
+        ({"routes": [{"dst": "0.0.0.0/0"}]}, "routes", [route_to("0.0.0.0/0")]),
+        ({"routes": [{"dst": "::/0", "gw": "fd00::9"}]}, "routes", [route_to("::/0", "fd00::9")]),
         pytest.param(
-            {"routes": [{"dst": "10.9.1.2/16"}]}, "routes", [Route("10.9.0.0/16")], id="a route without host bits"
+            {"routes": [{"dst": "10.9.1.2/16"}]}, "routes", [route_to("10.9.0.0/16")], id="a route without host bits"
         ),
         (
             {
@@ -389,7 +389,7 @@ def test_null_is_the_same_as_leaving_a_key_of_ipam_out(key: str) -> None:
                 ]
             },
             "routes",
-            [Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), Route("10.7.0.0/16", "", 0, 0, 0, 0, 0)],
+            [route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), route_to("10.7.0.0/16", "", 0, 0, 0, 0, 0)],
         ),
     ],
 )
@@ -403,9 +403,9 @@ def test_route_fields_came_with_1_1_0(version: str) -> None:
     ipam = network(cniVersion=version, ipam=HOST_LOCAL | {"routes": [route]}).ipam
     assert ipam
     if version == "1.1.0":
-        assert ipam.routes == [Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)]
+        assert ipam.routes == [route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)]
     else:
-        assert ipam.routes == [Route("10.9.0.0/16")]
+        assert ipam.routes == [route_to("10.9.0.0/16")]
 
 
 @pytest.mark.parametrize(
@@ -691,7 +691,7 @@ def test_reads_what_an_ipam_plugin_looks_at() -> None:
     assert [[str(each) for each in ranges] for ranges in ipam.range_sets] == [["10.8.0.1-10.8.0.254"]]
     assert ipam.requested == [parse_ip("10.8.0.5")]
     assert prev_result
-    assert prev_result.ips == [IPConfig("10.8.0.2/24", "10.8.0.1", 1)]
+    assert prev_result.ips == [ip_config("10.8.0.2/24", "10.8.0.1", 1)]
 
 
 @pytest.mark.parametrize(
@@ -724,7 +724,7 @@ def test_a_range_is_what_netaddr_computes(subnet: netaddr.IPNetwork, data: st.Da
         return  # refused, which another test covers
     [[found]] = range_sets([{"subnet": str(subnet)} | {key: str(ip) for key, ip in keys.items()}])
     assert (found.start, found.end, found.gateway) == (start, end, gateway)
-    assert found.subnet == IPNetwork(subnet.version, subnet.first, subnet.prefixlen)
+    assert found.subnet == subnet
     assert found.version == subnet.version
     assert str(found) == f"{netaddr.IPAddress(start, subnet.version)}-{netaddr.IPAddress(end, subnet.version)}"
 
@@ -739,6 +739,6 @@ def test_refuses_what_netaddr_finds_outside_the_subnet(
         | st.sampled_from([max(subnet.first - 1, 0), min(subnet.last + 1, (1 << width) - 1)])
     )
     address = netaddr.IPAddress(value, subnet.version)
-    if address in subnet or parse_ip(str(address))[0] != subnet.version:
+    if address in subnet or parse_ip(str(address)).version != subnet.version:
         return
     assert refused_ipam(subnet=str(subnet), **{key: str(address)}) == f"ipam.{key}: {address} is outside {subnet}"

@@ -10,11 +10,12 @@ import pytest
 
 from cni_bridge_py.cni import delegate
 from cni_bridge_py.cni.errors import CniError
-from cni_bridge_py.cni.result import IPConfig, Result, Route
+from cni_bridge_py.cni.result import Result
 from cni_bridge_py.ipam.delegated import Delegated
-from tests.unit.support import refusal
+from tests.unit.support import ip_config, refusal, route_to
 
 CONFIG = {"cniVersion": "1.0.0", "name": "net", "ipam": {"type": "other", "key": ["välue", None, True, 5]}}
+DATA = json.dumps(CONFIG).encode()
 
 
 class Plugins:
@@ -32,7 +33,7 @@ class Plugins:
         executable.chmod(mode)
 
     def run(self, verb: str = "ADD") -> dict[str, Any]:
-        return delegate.run("other", self.path, verb, CONFIG)
+        return delegate.run("other", self.path, verb, DATA)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_it_gets_the_configuration_our_parameters_and_the_verb(
     monkeypatch.setenv("CNI_CONTAINERID", "c1")
     plugins.write(f'cat > {tmp_path}/stdin; echo "$CNI_COMMAND $CNI_CONTAINERID" > {tmp_path}/environment')
     assert plugins.run("DEL") == {}
-    assert json.loads((tmp_path / "stdin").read_text()) == CONFIG
+    assert (tmp_path / "stdin").read_bytes() == DATA
     assert (tmp_path / "environment").read_text() == "DEL c1\n"
 
 
@@ -60,7 +61,7 @@ def test_a_long_configuration_and_a_long_answer_pass(plugins: Plugins) -> None:
     # Longer than a pipe holds, and read only after all was written.
     plugins.write("sleep 0.05; cat; cat <&0 | wc -c >&2")
     config = {"x": ["y" * 100] * 5000}
-    assert delegate.run("other", plugins.path, "ADD", config) == config
+    assert delegate.run("other", plugins.path, "ADD", json.dumps(config).encode()) == config
 
 
 def test_the_first_folder_that_has_it_is_meant(plugins: Plugins) -> None:
@@ -127,10 +128,10 @@ def test_its_result_is_read_in_whatever_version_it_has(plugins: Plugins, version
     }
     answer = {"cniVersion": version, **answers[version], "dns": {"nameservers": ["10.0.0.1"]}}
     plugins.write(f"echo '{json.dumps(answer)}'")
-    with Delegated("other", plugins.path, CONFIG) as ipam:
+    with Delegated("other", plugins.path, DATA) as ipam:
         result = ipam.add()
-    ips = [IPConfig("10.1.0.2/16", "10.1.0.1")]
-    assert result == Result([], ips, [Route("0.0.0.0/0", "10.1.0.1")], {"nameservers": ["10.0.0.1"]})
+    ips = [ip_config("10.1.0.2/16", "10.1.0.1")]
+    assert result == Result([], ips, [route_to("0.0.0.0/0", "10.1.0.1")], {"nameservers": ["10.0.0.1"]})
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_its_result_is_read_in_whatever_version_it_has(plugins: Plugins, version
 )
 def test_a_result_that_cannot_be_used_is_given_back(plugins: Plugins, tmp_path: Path, answer: dict[str, Any]) -> None:
     plugins.write(f"echo $CNI_COMMAND >> {tmp_path}/verbs; [ $CNI_COMMAND = DEL ] || echo '{json.dumps(answer)}'")
-    error = refusal(Delegated("other", plugins.path, CONFIG).add)
+    error = refusal(Delegated("other", plugins.path, DATA).add)
     assert error.code == 6
     assert error.msg.startswith("plugin other: its result cannot be used: ")
     assert (tmp_path / "verbs").read_text() == "ADD\nDEL\n"
@@ -165,7 +166,7 @@ def test_a_result_that_cannot_be_used_is_given_back(plugins: Plugins, tmp_path: 
 )
 def test_the_other_verbs_are_passed_on(plugins: Plugins, tmp_path: Path, call: Any, verb: str) -> None:
     plugins.write(f"echo $CNI_COMMAND >> {tmp_path}/verbs")
-    call(Delegated("other", plugins.path, CONFIG))
+    call(Delegated("other", plugins.path, DATA))
     assert (tmp_path / "verbs").read_text() == f"{verb}\n"
 
 
@@ -173,5 +174,5 @@ def test_the_other_verbs_are_passed_on(plugins: Plugins, tmp_path: Path, call: A
 def test_status_is_of_the_specifications_codes(plugins: Plugins, code: int, told: int) -> None:
     plugins.write(f"""echo '{{"code": {code}, "msg": "not now"}}'; exit 1""")
     with pytest.raises(CniError) as caught:
-        Delegated("other", plugins.path, CONFIG).status()
+        Delegated("other", plugins.path, DATA).status()
     assert (caught.value.code, caught.value.msg) == (told, "plugin other: not now")

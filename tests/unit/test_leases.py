@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import posix
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 
 from cni_bridge_py.cni.errors import CniError
-from cni_bridge_py.cni.result import IPConfig
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal, preview, read_resolv_conf
 from cni_bridge_py.ipam.leases import LeaseStore
-from tests.unit.support import host_local, network, range_sets, refusal
+from tests.unit.support import host_local, ip_config, network, range_sets, refusal
 
 ONE = Attachment("container-1", "eth0", "veth1")
 TWO = Attachment("container-2", "eth0", "veth2")
@@ -69,17 +67,17 @@ def give(
 ) -> list[str]:
     """Give the attachment an address of each set; return them."""
     with ipam(store, attachment, *sets, is_living=is_living, ips=ips) as each:
-        return [ip.address for ip in each.add().ips]
+        return [str(ip.address) for ip in each.add().ips]
 
 
 def take_back(store: LeaseStore, attachment: Attachment, *hints: str) -> None:
     with ipam(store, attachment) as each:
-        each.delete([IPConfig(hint) for hint in hints])
+        each.delete([ip_config(hint) for hint in hints])
 
 
 def check(store: LeaseStore, attachment: Attachment, *ips: str) -> None:
     with ipam(store, attachment) as each:
-        each.check([IPConfig(ip) for ip in ips])
+        each.check([ip_config(ip) for ip in ips])
 
 
 def write_foreign(directory: Directory, ip: str, content: bytes) -> Path:
@@ -211,7 +209,7 @@ def test_every_address_is_given_out_once(store: LeaseStore, directory: Directory
 
 def test_says_the_gateway_with_the_address(store: LeaseStore) -> None:
     sets = [[SLASH_29], [{"subnet": "fd00::/64", "gateway": "fd00::ff"}]]
-    expected = [IPConfig("10.1.0.2/29", "10.1.0.1"), IPConfig("fd00::1/64", "fd00::ff")]
+    expected = [ip_config("10.1.0.2/29", "10.1.0.1"), ip_config("fd00::1/64", "fd00::ff")]
     assert preview(range_sets(*sets)) == expected
     with ipam(store, ONE, *sets) as each:
         assert each.add().ips == expected
@@ -560,14 +558,17 @@ def test_directories_that_another_call_makes_meanwhile(
 ) -> None:
     """Many pods start at once on a node where none has been."""
 
-    def mkdir(path: str, mode: int) -> None:
+    kernels = os.mkdir
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
         try:
-            os.mkdir(path, mode)
+            kernels(path, mode)
         except FileNotFoundError:
+            monkeypatch.setattr(os, "mkdir", kernels)
             (tmp_path / made).mkdir(parents=True, exist_ok=True)
             raise
 
-    monkeypatch.setattr(posix, "mkdir", mkdir)
+    monkeypatch.setattr(os, "mkdir", mkdir)
     with LeaseStore(str(tmp_path / "networks"), "net"):
         assert (tmp_path / "networks/net/lock").is_file()
 
@@ -618,7 +619,7 @@ def test_a_disk_that_is_full_claims_nothing(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(posix, "write", full)
+    monkeypatch.setattr(os, "write", full)
     error = refusal(give, store, ONE, [SLASH_29])
     assert (error.code, error.msg) == (5, f"lease store {directory}: No space left on device")
     assert tree(directory) == []

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from netaddr import IPNetwork
 from pyroute2.netlink import nlmsg, nlmsgerr
 from pyroute2.netlink.nfnetlink import nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
@@ -26,7 +27,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from cni_bridge_py.addresses import IPNetwork, parse_ip, parse_network
+from cni_bridge_py.addresses import InterfaceAddress, IPVersion, parse_address, parse_ip
 from cni_bridge_py.kernel import netlink, nftables, rtnetlink
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from cni_bridge_py.kernel.nftables import (
@@ -91,7 +92,7 @@ MASTER, PVID, UNTAGGED = 1, 2, 4
 
 
 def route(dst: str, gw: str, **options: int) -> Message:
-    return rtnetlink.new_route(parse_network(dst), gw, 4, **options)
+    return rtnetlink.new_route(parse_address(dst).cidr, parse_ip(gw) if gw else None, 4, **options)
 
 
 LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
@@ -229,7 +230,7 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
 
 ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     (
-        rtnetlink.new_address(4, parse_network("10.1.2.3/20")),
+        rtnetlink.new_address(4, parse_address("10.1.2.3/20")),
         (
             NEWADDR,
             CREATE_NEW,
@@ -246,7 +247,7 @@ ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     ),
     *[
         (
-            rtnetlink.new_address(4, parse_network(f"10.1.2.3/{length}")),
+            rtnetlink.new_address(4, parse_address(f"10.1.2.3/{length}")),
             (
                 NEWADDR,
                 CREATE_NEW,
@@ -264,7 +265,7 @@ ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     ],
     *[
         (
-            rtnetlink.new_address(4, parse_network("fd00::2/64"), **options),
+            rtnetlink.new_address(4, parse_address("fd00::2/64"), **options),
             (
                 NEWADDR,
                 CREATE_NEW,
@@ -281,7 +282,7 @@ ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
         for options, flags in (({}, rtnetlink.IFA_F_NODAD), ({"dad": True}, 0))
     ],
     (
-        rtnetlink.del_address(4, parse_network("10.1.2.3/20")),
+        rtnetlink.del_address(4, parse_address("10.1.2.3/20")),
         (
             DELADDR,
             REQUEST,
@@ -289,7 +290,7 @@ ADDRESS_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
         ),
     ),
     (
-        rtnetlink.del_address(4, parse_network("fd00::2/64")),
+        rtnetlink.del_address(4, parse_address("fd00::2/64")),
         (DELADDR, REQUEST, {"family": socket.AF_INET6, "prefixlen": 64, "index": 4, "IFA_LOCAL": "fd00::2"}),
     ),
     (rtnetlink.get_addresses(4, 4), (GETADDR, REQUEST | DUMP, {"family": socket.AF_INET, "index": 4})),
@@ -451,24 +452,24 @@ def immediate(verdict: str) -> dict[str, Any]:
 
 RULES: list[tuple[AddressRule, list[dict[str, Any]]]] = [
     (
-        AddressRule("saddr", parse_network("10.1.0.0/16"), "masquerade", "why"),
+        AddressRule("saddr", parse_address("10.1.0.0/16"), "masquerade", "why"),
         match(IPV4, 12, b"\xff\xff\0\0", b"\x0a\1\0\0"),
     ),
     (
-        AddressRule("daddr", parse_network("10.1.0.0/15"), "return", "why"),
+        AddressRule("daddr", parse_address("10.1.0.0/15"), "return", "why"),
         match(IPV4, 16, b"\xff\xfe\0\0", b"\x0a\0\0\0"),
     ),
     (
-        AddressRule("saddr", parse_network("10.1.2.3/32"), "return", "why"),
+        AddressRule("saddr", parse_address("10.1.2.3/32"), "return", "why"),
         match(IPV4, 12, b"\xff" * 4, b"\x0a\1\2\3"),
     ),
-    (AddressRule("daddr", parse_network("0.0.0.0/0"), "return", "why"), match(IPV4, 16, bytes(4), bytes(4))),
+    (AddressRule("daddr", parse_address("0.0.0.0/0"), "return", "why"), match(IPV4, 16, bytes(4), bytes(4))),
     (
-        AddressRule("saddr", parse_network("fd00::/64"), "masquerade", "why"),
+        AddressRule("saddr", parse_address("fd00::/64"), "masquerade", "why"),
         match(IPV6, 8, b"\xff" * 8 + bytes(8), b"\xfd" + bytes(15)),
     ),
     (
-        AddressRule("daddr", parse_network("fd00::5/127"), "return", "why"),
+        AddressRule("daddr", parse_address("fd00::5/127"), "return", "why"),
         match(IPV6, 24, b"\xff" * 15 + b"\xfe", b"\xfd" + bytes(14) + b"\4"),
     ),
 ]
@@ -897,7 +898,7 @@ def test_reads_the_vlans_of_a_port() -> None:
         (
             answer(rtmsg, [("RTA_GATEWAY", "10.1.0.1"), ("RTA_OIF", 4)], family=socket.AF_INET, table=254, type=1),
             4,
-            KernelRoute(parse_network("0.0.0.0/0"), [parse_ip("10.1.0.1")], 4, 254, 0, 0, 0, 0),
+            KernelRoute(IPNetwork("0.0.0.0/0"), [parse_ip("10.1.0.1")], 4, 254, 0, 0, 0, 0),
         ),
         (
             answer(
@@ -917,7 +918,7 @@ def test_reads_the_vlans_of_a_port() -> None:
                 type=1,
             ),
             4,
-            KernelRoute(parse_network("10.9.0.0/16"), [], 4, 1000, 253, 7, 1300, 1260),
+            KernelRoute(IPNetwork("10.9.0.0/16"), [], 4, 1000, 253, 7, 1300, 1260),
         ),
         (
             answer(
@@ -929,11 +930,11 @@ def test_reads_the_vlans_of_a_port() -> None:
                 type=1,
             ),
             6,
-            KernelRoute(parse_network("fd01::/64"), [parse_ip("fd00::1")], 4, 254, 0, 1024, 0, 0),
+            KernelRoute(IPNetwork("fd01::/64"), [parse_ip("fd00::1")], 4, 254, 0, 1024, 0, 0),
         ),
     ],
 )
-def test_reads_a_route(payload: bytes, version: int, expected: KernelRoute) -> None:
+def test_reads_a_route(payload: bytes, version: IPVersion, expected: KernelRoute) -> None:
     assert rtnetlink.parse_route(payload, version) == expected
 
 
@@ -993,7 +994,7 @@ class AnsweringNftables(Answering, Nftables):
                     ifaddrmsg, [("IFA_LOCAL", "10.7.0.2")], family=socket.AF_INET, prefixlen=16, flags=0x80, index=4
                 ),
             ],
-            {parse_network("10.1.0.2/16"): 0x280, parse_network("10.7.0.2/16"): 0x80},
+            {parse_address("10.1.0.2/16"): 0x280, parse_address("10.7.0.2/16"): 0x80},
         ),
         (
             6,
@@ -1006,7 +1007,7 @@ class AnsweringNftables(Answering, Nftables):
                     index=4,
                 )
             ],
-            {parse_network("fd00::2/64"): 0x42},
+            {parse_address("fd00::2/64"): 0x42},
         ),
         pytest.param(
             4,
@@ -1016,7 +1017,7 @@ class AnsweringNftables(Answering, Nftables):
         ),
     ],
 )
-def test_reads_addresses(version: int, answers: list[bytes], expected: dict[IPNetwork, int]) -> None:
+def test_reads_addresses(version: IPVersion, answers: list[bytes], expected: dict[InterfaceAddress, int]) -> None:
     rtnl = AnsweringRtnetlink(*answers)
     assert rtnl.addresses(4, version) == expected
     assert rtnl.asked == [rtnetlink.get_addresses(4, version)]

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.cni.request import why_not_ifname
-from cni_bridge_py.cni.result import IPConfig
 from cni_bridge_py.wiring.names import address_mac, host_veth, host_veth_mac, pod_mac
+from tests.unit.support import ip_config
 
 CONTAINER_IDS = st.text(string.ascii_letters + string.digits + "_.-", min_size=1, max_size=70)
 IFNAMES = st.text(string.ascii_letters + string.digits, min_size=1, max_size=15)
@@ -50,7 +51,7 @@ def test_the_host_veths_mac_stays_what_it_is() -> None:
     ],
 )
 def test_the_mac_of_an_address_stays_what_it_is(address: str, mac: str) -> None:
-    assert address_mac(address) == mac
+    assert address_mac(parse_address(address).ip) == mac
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_the_mac_of_an_address_stays_what_it_is(address: str, mac: str) -> None:
     ],
 )
 def test_the_pods_mac_goes_with_its_address(addresses: list[str], mac: str) -> None:
-    assert pod_mac("veth4935c4fb63a", [IPConfig(each) for each in addresses]) == mac
+    assert pod_mac("veth4935c4fb63a", [ip_config(each) for each in addresses]) == mac
 
 
 @given(CONTAINER_IDS, IFNAMES)
@@ -101,11 +102,11 @@ def assert_unicast_and_local(mac: str) -> None:
 def test_macs_are_unicast_and_locally_administered(container_id: str, ifname: str, addresses: list[str]) -> None:
     host = host_veth(container_id, ifname)
     assert_unicast_and_local(host_veth_mac("net", host))
-    assert_unicast_and_local(pod_mac(host, [IPConfig(each) for each in addresses]))
+    assert_unicast_and_local(pod_mac(host, [ip_config(each) for each in addresses]))
     for each in addresses:
-        assert_unicast_and_local(address_mac(each))
+        assert_unicast_and_local(address_mac(parse_address(each).ip))
 
 
 @given(st.lists(st.integers(0, (1 << 32) - 1), unique=True))
 def test_every_ipv4_address_has_a_mac_of_its_own(values: list[int]) -> None:
-    assert len({address_mac(f"{netaddr.IPAddress(value, 4)}/24") for value in values}) == len(values)
+    assert len({address_mac(netaddr.IPAddress(value, 4)) for value in values}) == len(values)

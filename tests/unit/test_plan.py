@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_bridge_py.addresses import parse_network
+from cni_bridge_py.addresses import parse_address, parse_ip
 from cni_bridge_py.cni.result import Interface, IPConfig, Result, Route
 from cni_bridge_py.kernel import netlink, sysctl
 from cni_bridge_py.wiring import plan
@@ -27,7 +27,6 @@ from cni_bridge_py.wiring.node_steps import (
 )
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
-    AddRoute,
     AnnounceMac,
     AttachToBridge,
     AwaitAddresses,
@@ -40,25 +39,25 @@ from cni_bridge_py.wiring.pod_steps import (
     UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
-from tests.unit.support import network
+from tests.unit.support import add_route, ip_config, network, route_to
 
 HOST = "veth0123456789a"
 HOST_MAC = host_veth_mac("net", HOST)
 
-IPV4 = IPConfig("10.1.0.2/16", "10.1.0.1")
-IPV6 = IPConfig("fd00::2/64", "fd00::1")
-OTHER_IPV4 = IPConfig("10.2.0.2/16", "10.2.0.1")
-NEIGHBOUR = IPConfig("10.1.0.3/16", "10.1.0.1")
-NO_GATEWAY = IPConfig("10.1.0.2/16", "")
+IPV4 = ip_config("10.1.0.2/16", "10.1.0.1")
+IPV6 = ip_config("fd00::2/64", "fd00::1")
+OTHER_IPV4 = ip_config("10.2.0.2/16", "10.2.0.1")
+NEIGHBOUR = ip_config("10.1.0.3/16", "10.1.0.1")
+NO_GATEWAY = ip_config("10.1.0.2/16", "")
 
 MAC_4 = "0a:58:0a:01:00:02"
-MAC_6 = address_mac("fd00::2/64")
+MAC_6 = address_mac(parse_ip("fd00::2"))
 GATEWAY_MAC_4 = "0a:58:0a:01:00:01"
-GATEWAY_MAC_6 = address_mac("fd00::1/64")
+GATEWAY_MAC_6 = address_mac(parse_ip("fd00::1"))
 L2_MAC = "0a:58:4f:c9:4f:4c"
 
-DEFAULT4 = Route("0.0.0.0/0", "10.1.0.1")
-DEFAULT6 = Route("::/0", "fd00::1")
+DEFAULT4 = route_to("0.0.0.0/0", "10.1.0.1")
+DEFAULT6 = route_to("::/0", "fd00::1")
 
 
 @pytest.fixture(autouse=True)
@@ -92,16 +91,16 @@ def port(alias: str = "", hairpin: bool = False, name: str = "cni0", isolated: b
 
 
 def gateways(*addresses: str, force: bool = False, name: str = "cni0") -> Step:
-    return EnsureGatewayAddresses(name, [parse_network(each) for each in addresses], force)
+    return EnsureGatewayAddresses(name, [parse_address(each) for each in addresses], force)
 
 
 def address(text: str, dad: bool = False) -> Step:
-    return AddAddress("eth0", parse_network(text), dad)
+    return AddAddress("eth0", parse_address(text), dad)
 
 
 def masquerade(subnets: list[str], exceptions: list[str]) -> Step:
     return EnsureMasquerade(
-        "net", [parse_network(each) for each in subnets], [parse_network(each) for each in exceptions]
+        "net", [parse_address(each).cidr for each in subnets], [parse_address(each).cidr for each in exceptions]
     )
 
 
@@ -123,15 +122,15 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
     "routes without isGateway": (
         {},
         [IPV4],
-        [Route("0.0.0.0/0"), Route("10.9.0.0/16", "10.1.0.9")],
+        [route_to("0.0.0.0/0"), route_to("10.9.0.0/16", "10.1.0.9")],
         [
             bridge(),
             veth(MAC_4),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
-            AddRoute("eth0", Route("10.9.0.0/16", "10.1.0.9"), "10.1.0.9"),
+            add_route("eth0", route_to("0.0.0.0/0"), "10.1.0.1"),
+            add_route("eth0", route_to("10.9.0.0/16", "10.1.0.9"), "10.1.0.9"),
         ],
     ),
     "isGateway": (
@@ -151,7 +150,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
     "isDefaultGateway": (
         {"isDefaultGateway": True},
         [IPV4],
-        [Route("10.9.0.0/16")],
+        [route_to("10.9.0.0/16")],
         [
             bridge(GATEWAY_MAC_4),
             gateways("10.1.0.1/16"),
@@ -160,14 +159,14 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("10.9.0.0/16"), "10.1.0.1"),
-            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+            add_route("eth0", route_to("10.9.0.0/16"), "10.1.0.1"),
+            add_route("eth0", DEFAULT4, "10.1.0.1"),
         ],
     ),
     "isDefaultGateway with a default route of one's own": (
         {"isDefaultGateway": True},
         [IPV4],
-        [Route("0.0.0.0/0", "10.1.0.254")],
+        [route_to("0.0.0.0/0", "10.1.0.254")],
         [
             bridge(GATEWAY_MAC_4),
             gateways("10.1.0.1/16"),
@@ -176,14 +175,14 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("0.0.0.0/0", "10.1.0.254"), "10.1.0.254"),
+            add_route("eth0", route_to("0.0.0.0/0", "10.1.0.254"), "10.1.0.254"),
         ],
     ),
     # As the reference has it: only a default route with a gateway of its own takes the place of ours.
     "isDefaultGateway with a default route without gateway": (
         {"isDefaultGateway": True},
         [IPV4],
-        [Route("0.0.0.0/0")],
+        [route_to("0.0.0.0/0")],
         [
             bridge(GATEWAY_MAC_4),
             gateways("10.1.0.1/16"),
@@ -192,8 +191,8 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("0.0.0.0/0"), "10.1.0.1"),
-            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+            add_route("eth0", route_to("0.0.0.0/0"), "10.1.0.1"),
+            add_route("eth0", DEFAULT4, "10.1.0.1"),
         ],
     ),
     "isDefaultGateway, IPv6": (
@@ -209,13 +208,13 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             EnableIPv6("eth0"),
             SetUp("eth0"),
             address("fd00::2/64"),
-            AddRoute("eth0", DEFAULT6, "fd00::1"),
+            add_route("eth0", DEFAULT6, "fd00::1"),
         ],
     ),
     "isDefaultGateway, dual stack, one default route of one's own": (
         {"isDefaultGateway": True},
         [IPV4, IPV6],
-        [Route("::/0", "fd00::fe")],
+        [route_to("::/0", "fd00::fe")],
         [
             bridge(GATEWAY_MAC_4),
             gateways("10.1.0.1/16", "fd00::1/64"),
@@ -227,8 +226,8 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             SetUp("eth0"),
             address("10.1.0.2/16"),
             address("fd00::2/64"),
-            AddRoute("eth0", Route("::/0", "fd00::fe"), "fd00::fe"),
-            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+            add_route("eth0", route_to("::/0", "fd00::fe"), "fd00::fe"),
+            add_route("eth0", DEFAULT4, "10.1.0.1"),
         ],
     ),
     "dual stack, IPv6 first, with masquerade": (
@@ -247,8 +246,8 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             SetUp("eth0"),
             address("fd00::2/64"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", DEFAULT6, "fd00::1"),
-            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+            add_route("eth0", DEFAULT6, "fd00::1"),
+            add_route("eth0", DEFAULT4, "10.1.0.1"),
         ],
     ),
     "two addresses of a family": (
@@ -264,7 +263,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             SetUp("eth0"),
             address("10.1.0.2/16"),
             address("10.2.0.2/16"),
-            AddRoute("eth0", DEFAULT4, "10.1.0.1"),
+            add_route("eth0", DEFAULT4, "10.1.0.1"),
         ],
     ),
     "two addresses of one subnet": (
@@ -284,8 +283,8 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
     ),
     "isGateway where IPAM names no gateway": (
         {"isGateway": True},
-        [IPConfig("10.1.7.9/16"), IPConfig("fd00::2/64")],
-        [Route("10.9.0.0/16")],
+        [ip_config("10.1.7.9/16"), ip_config("fd00::2/64")],
+        [route_to("10.9.0.0/16")],
         [
             bridge(GATEWAY_MAC_4),
             gateways("10.1.0.1/16", "fd00::1/64"),
@@ -297,27 +296,27 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             SetUp("eth0"),
             address("10.1.7.9/16"),
             address("fd00::2/64"),
-            AddRoute("eth0", Route("10.9.0.0/16"), "10.1.0.1"),
+            add_route("eth0", route_to("10.9.0.0/16"), "10.1.0.1"),
         ],
     ),
     "routes without any gateway": (
         {},
         [NO_GATEWAY],
-        [Route("10.9.0.0/16"), Route("fd01::/64")],
+        [route_to("10.9.0.0/16"), route_to("fd01::/64")],
         [
             bridge(),
             veth(MAC_4),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("10.9.0.0/16"), ""),
-            AddRoute("eth0", Route("fd01::/64"), ""),
+            add_route("eth0", route_to("10.9.0.0/16"), ""),
+            add_route("eth0", route_to("fd01::/64"), ""),
         ],
     ),
     "a route goes through the gateway of its own IP version": (
         {},
         [NO_GATEWAY, IPV6, OTHER_IPV4],
-        [Route("10.9.0.0/16"), Route("fd01::/64")],
+        [route_to("10.9.0.0/16"), route_to("fd01::/64")],
         [
             bridge(),
             veth(MAC_4),
@@ -327,21 +326,21 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             address("10.1.0.2/16"),
             address("fd00::2/64"),
             address("10.2.0.2/16"),
-            AddRoute("eth0", Route("10.9.0.0/16"), "10.2.0.1"),
-            AddRoute("eth0", Route("fd01::/64"), "fd00::1"),
+            add_route("eth0", route_to("10.9.0.0/16"), "10.2.0.1"),
+            add_route("eth0", route_to("fd01::/64"), "fd00::1"),
         ],
     ),
     "route options are kept": (
         {},
         [IPV4],
-        [Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)],
+        [route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)],
         [
             bridge(),
             veth(MAC_4),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            AddRoute("eth0", Route("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), "10.1.0.1"),
+            add_route("eth0", route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), "10.1.0.1"),
         ],
     ),
     "ipMasq without isGateway": (
@@ -495,15 +494,15 @@ def test_whose_pod_it_is_becomes_the_hosts_ends_alias() -> None:
 
 
 def test_the_plan_leaves_its_arguments_as_they_were() -> None:
-    ips, routes = [IPV4, IPV6], [Route("10.9.0.0/16")]
+    ips, routes = [IPV4, IPV6], [route_to("10.9.0.0/16")]
     steps_of({"isDefaultGateway": True, "ipMasq": True}, ips, routes)
-    assert (ips, routes) == ([IPV4, IPV6], [Route("10.9.0.0/16")])
+    assert (ips, routes) == ([IPV4, IPV6], [route_to("10.9.0.0/16")])
 
 
 def test_addresses_are_the_third_interfaces() -> None:
     assert plan.with_gateways(network(), [IPV4, NO_GATEWAY]) == [
-        IPConfig("10.1.0.2/16", "10.1.0.1", 2),
-        IPConfig("10.1.0.2/16", "", 2),
+        ip_config("10.1.0.2/16", "10.1.0.1", 2),
+        ip_config("10.1.0.2/16", "", 2),
     ]
 
 
@@ -525,8 +524,8 @@ def test_the_links(keys: dict[str, Any], ips: list[IPConfig], bridge_mac: str, p
 @given(st.integers(0, (1 << 32) - 1), st.integers(1, 30))
 def test_a_network_without_gateway_gets_its_first_address(value: int, prefixlen: int) -> None:
     pod = netaddr.IPNetwork((value, prefixlen), version=4)
-    [ip] = plan.with_gateways(network(isGateway=True), [IPConfig(str(pod))])
-    assert ip.gateway == str(netaddr.IPAddress(pod.first + 1, 4))
+    [ip] = plan.with_gateways(network(isGateway=True), [ip_config(str(pod))])
+    assert ip.gateway == netaddr.IPAddress(pod.first + 1, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cni_bridge_py.cni.result import NEWEST, VERSIONS, Interface, IPConfig, Result, Route, decode, encode, speaks
-from tests.unit.support import refusal
+from tests.unit.support import ip_config, refusal, route_to
 
 INTERFACES = [
     Interface("cni0", "0a:58:0a:01:00:01", "", 1400),
@@ -34,19 +34,19 @@ FULL_INTERFACES = [
 DNS = {"nameservers": ["10.1.0.1"], "domain": "example.test", "search": ["a.test"], "options": ["ndots:5"]}
 ROUTE_FIELDS = {"mtu": 1300, "advmss": 1260, "priority": 7, "table": 0, "scope": 0}
 
-IPV4 = IPConfig("10.1.0.2/16", "10.1.0.1", 2)
-IPV6 = IPConfig("fd00::2/64", "fd00::1", 2)
-DEFAULT4 = Route("0.0.0.0/0", "10.1.0.1")
-DEFAULT6 = Route("::/0", "fd00::1")
-SPECIAL4 = Route("192.168.0.0/16", "", 1300, 1260, 7, 0, 0)
-SPECIAL6 = Route("fd01::/64")
+IPV4 = ip_config("10.1.0.2/16", "10.1.0.1", 2)
+IPV6 = ip_config("fd00::2/64", "fd00::1", 2)
+DEFAULT4 = route_to("0.0.0.0/0", "10.1.0.1")
+DEFAULT6 = route_to("::/0", "fd00::1")
+SPECIAL4 = route_to("192.168.0.0/16", "", 1300, 1260, 7, 0, 0)
+SPECIAL6 = route_to("fd01::/64")
 
 RESULTS = {
     "IPv4": Result(INTERFACES, [IPV4], [], {}),
     "IPv6": Result(INTERFACES, [IPV6], [], {}),
     "dual stack": Result(INTERFACES, [IPV4, IPV6], [DEFAULT4, DEFAULT6], {}),
     "routes": Result(INTERFACES, [IPV6, IPV4], [SPECIAL6, DEFAULT4, SPECIAL4], {}),
-    "dns": Result(INTERFACES, [IPConfig("10.1.0.2/16", "", 2)], [], DNS),
+    "dns": Result(INTERFACES, [ip_config("10.1.0.2/16", "", 2)], [], DNS),
     "no ips": Result(INTERFACES, [], [], {}),
     "nothing": Result([], [], [], {}),
 }
@@ -181,7 +181,7 @@ def test_is_read_back_but_for_what_the_version_cannot_hold(version: str, kind: s
     [(["10.1.0.2/16", "10.2.0.2/16"], "IPv4"), (["fd00::2/64", "10.1.0.2/16", "fd01::2/64"], "IPv6")],
 )
 def test_old_versions_hold_one_address_of_a_family(version: str, addresses: list[str], family: str) -> None:
-    result = Result([], [IPConfig(each) for each in addresses], [], {})
+    result = Result([], [ip_config(each) for each in addresses], [], {})
     error = refusal(encode, result, version)
     assert (error.code, error.msg) == (1, f"CNI version {version} cannot hold two {family} addresses")
     for newer in VERSIONS[2:]:
@@ -195,14 +195,14 @@ def test_old_versions_hold_one_address_of_a_family(version: str, addresses: list
         ({"ips": None, "routes": None, "interfaces": None, "dns": None}, Result([], [], [], {})),
         (
             {"ips": [{"version": "4", "address": "10.1.0.2/16"}]},
-            Result([], [IPConfig("10.1.0.2/16", "", None)], [], {}),
+            Result([], [ip_config("10.1.0.2/16", "", None)], [], {}),
         ),
         (
             {"ips": [{"address": "fd00::2/64", "interface": 0}]},
-            Result([], [IPConfig("fd00::2/64", "", 0)], [], {}),
+            Result([], [ip_config("fd00::2/64", "", 0)], [], {}),
         ),
-        ({"routes": [{"dst": "::/0", "gw": None}]}, Result([], [], [Route("::/0")], {})),
-        ({"ip4": {"ip": "10.1.0.2/16"}, "ip6": None}, Result([], [IPConfig("10.1.0.2/16")], [], {})),
+        ({"routes": [{"dst": "::/0", "gw": None}]}, Result([], [], [route_to("::/0")], {})),
+        ({"ip4": {"ip": "10.1.0.2/16"}, "ip6": None}, Result([], [ip_config("10.1.0.2/16")], [], {})),
         ({"interfaces": [{"name": "eth0"}], "more": 1}, Result([Interface("eth0", "")], [], [], {})),
     ],
 )

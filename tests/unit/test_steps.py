@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from netaddr import IPNetwork
 
-from cni_bridge_py.addresses import parse_ip, parse_network
+from cni_bridge_py.addresses import parse_ip
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.cni.result import Route
 from cni_bridge_py.kernel.access import Kernel
@@ -14,9 +15,9 @@ from cni_bridge_py.kernel.netlink import Message, NetlinkError, NoAnswer
 from cni_bridge_py.kernel.nftables import Chain, Rule
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.node_steps import EnsureMasquerade
-from cni_bridge_py.wiring.pod_steps import AddRoute, AttachToBridge
+from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Step, apply_all, check_all
-from tests.unit.support import refusal
+from tests.unit.support import add_route, refusal, route_to
 
 
 class Noted(Step):
@@ -136,8 +137,8 @@ class FakeKernel(Kernel):
         self._nftables = self.fake  # type: ignore[assignment]
 
 
-ONE = EnsureMasquerade("net", [parse_network("10.1.0.0/16")], [])
-TWO = EnsureMasquerade("net", [parse_network("10.2.0.0/16")], [])
+ONE = EnsureMasquerade("net", [IPNetwork("10.1.0.0/16")], [])
+TWO = EnsureMasquerade("net", [IPNetwork("10.2.0.0/16")], [])
 
 OF_ONE = ["10.1.0.0/16: the network itself", "224.0.0.0/4: multicast", "10.1.0.0/16: pods"]
 OF_BOTH = [
@@ -205,7 +206,7 @@ def test_masquerade_that_is_gone_is_told(found: list[str]) -> None:
 # A pod's route
 
 
-MAIN = KernelRoute(parse_network("10.9.0.0/16"), [parse_ip("10.1.0.1")], 2, 254, 0, 0, 1300, 0)
+MAIN = KernelRoute(IPNetwork("10.9.0.0/16"), [parse_ip("10.1.0.1")], 2, 254, 0, 0, 1300, 0)
 
 
 class FakePod:
@@ -218,19 +219,19 @@ class FakePod:
 def check_route(route: Route, gw: str = "") -> None:
     kernel = Kernel()
     kernel._pod = FakePod()  # type: ignore[assignment]
-    AddRoute("eth0", route, gw).check(kernel)
+    add_route("eth0", route, gw).check(kernel)
 
 
 @pytest.mark.parametrize(
     "route",
     [
-        Route("10.9.0.0/16"),
-        Route("10.9.1.2/16"),
-        Route("10.9.0.0/16", "10.1.0.1"),
-        Route("10.9.0.0/16", mtu=1300),
-        Route("10.9.0.0/16", table=254),
+        route_to("10.9.0.0/16"),
+        route_to("10.9.1.2/16"),
+        route_to("10.9.0.0/16", "10.1.0.1"),
+        route_to("10.9.0.0/16", mtu=1300),
+        route_to("10.9.0.0/16", table=254),
         # The kernel takes table 0, RT_TABLE_UNSPEC, for the main one.
-        Route("10.9.0.0/16", table=0),
+        route_to("10.9.0.0/16", table=0),
     ],
     ids=repr,
 )
@@ -241,14 +242,14 @@ def test_a_route_that_is_there_passes(route: Route) -> None:
 @pytest.mark.parametrize(
     "route",
     [
-        Route("10.8.0.0/16"),
-        Route("10.9.0.0/17"),
-        Route("fd00::/64"),
-        Route("10.9.0.0/16", "10.1.0.2"),
-        Route("10.9.0.0/16", mtu=1400),
-        Route("10.9.0.0/16", advmss=1260),
-        Route("10.9.0.0/16", priority=5),
-        Route("10.9.0.0/16", table=100),
+        route_to("10.8.0.0/16"),
+        route_to("10.9.0.0/17"),
+        route_to("fd00::/64"),
+        route_to("10.9.0.0/16", "10.1.0.2"),
+        route_to("10.9.0.0/16", mtu=1400),
+        route_to("10.9.0.0/16", advmss=1260),
+        route_to("10.9.0.0/16", priority=5),
+        route_to("10.9.0.0/16", table=100),
     ],
     ids=repr,
 )

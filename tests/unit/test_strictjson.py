@@ -1,4 +1,4 @@
-"""Our reading and writing of JSON against the standard library's `json`."""
+"""What of JSON is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_bridge_py.cni.jsontext import dumps, loads
+from cni_bridge_py.cni.strictjson import loads
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 
@@ -44,7 +44,6 @@ def test_reads_what_json_reads(
         r'"\ud800"',
         "-0",
         "-0.0",
-        "1E400",
         "1e-400",
         "[]",
         "{}",
@@ -91,6 +90,8 @@ def test_reads_corner_cases_as_json_does(text: str) -> None:
         b"[NaN]",
         b"Infinity",
         b"[-Infinity]",
+        b"1e999",
+        b'{"mtu": -1E400}',
         b"\xef\xbb\xbf{}",
         b"\x00",
         b"\xa0{}",
@@ -120,20 +121,3 @@ def test_refuses_any_other_bytes(data: bytes) -> None:
     except ValueError:
         return
     assert repr(value) == repr(json.loads(data.decode("utf-8")))
-
-
-@given(documents(SCALARS))
-def test_writes_what_json_reads_back(document: object) -> None:
-    assert repr(json.loads(dumps(document))) == repr(document)
-
-
-@given(documents(SCALARS))
-def test_writes_as_json_does_with_an_indent_of_two(document: object) -> None:
-    assert dumps(document) == json.dumps(document, indent=2)
-
-
-@pytest.mark.parametrize("text", ["\ud800", "a\udcff", '"\\/\b\f\n\r\t\x00\x7f', "\u2028"])
-def test_writes_any_string_in_ascii(text: str) -> None:
-    written = dumps({text: [text]})
-    assert written.isascii()
-    assert json.loads(written) == {text: [text]}
