@@ -29,9 +29,11 @@ from cni_bridge_py.ipam.none import NoIpam
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
-from cni_bridge_py.wiring import names, plan
+from cni_bridge_py.wiring import names, packet_filter, plan
+from cni_bridge_py.wiring.filter_steps import FILTER_STEPS, has_nftables
 from cni_bridge_py.wiring.names import Links
-from cni_bridge_py.wiring.node_steps import EnsureMasquerade, has_bridge_netfilter
+from cni_bridge_py.wiring.node_steps import has_bridge_netfilter
+from cni_bridge_py.wiring.pod_filter import PodFilter
 from cni_bridge_py.wiring.step import Explained, apply_all, check_all
 
 Ipam = HostLocal | Delegated | NoIpam
@@ -89,8 +91,8 @@ def check(request: Request, raw: dict[str, Any]) -> None:
         ips = _ips_of(config.prev_result, request)
         steps = plan.attachment(config, links, ips, config.prev_result.routes)
         if links.host != names.host_veth(request.container_id, request.ifname):
-            # Another plugin wired this pod, and what masquerades it is not ours.
-            steps = [step for step in steps if not isinstance(step, EnsureMasquerade)]
+            # Another plugin wired this pod, and what filters its packets is not ours.
+            steps = [step for step in steps if not isinstance(step, FILTER_STEPS)]
         check_all(steps, kernel)
         with _ipam(config, request, raw, kernel) as ipam:
             ipam.check(ips)
@@ -122,16 +124,12 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     _need_root()
     valid = {names.host_veth(*each) for each in valid_attachments(raw)}
     kernel = Kernel()
-    links = {link.name: link.mac for link in kernel.host.links()}
-    stale = [name for name in links if name not in valid and links[name] == names.host_veth_mac(config.name, name)]
-    if config.mac_spoof_check:
-        stale += [name for name in kernel.nftables.guarded() if name not in links and name not in valid]
     errors = Errors()
     kept = set(valid)
-    for host in stale:
+    for host in _attachments(kernel, config.name) - valid:
         kept.add(host)  # an address is in use until its veth is gone
         with errors:
-            apply_all(plan.detachment(config, host), kernel)
+            apply_all(plan.detachment(config, PodFilter(host, ""), names.host_veth_mac(config.name, host)), kernel)
             kept.remove(host)
     with errors, _ipam(config, request, raw, kernel) as ipam:
         ipam.gc(lambda key: key.startswith(names.VETH_PREFIX) and key not in kept)
@@ -211,9 +209,17 @@ def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
         raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
 
 
+def _attachments(kernel: Kernel, network: str) -> set[str]:
+    """The host veths of a network's attachments: those that are there, and those for which rules are left."""
+    filtered = packet_filter.attachments(kernel, network) if has_nftables(kernel) else set()
+    links = {link.name for link in kernel.host.links() if link.mac == names.host_veth_mac(network, link.name)}
+    return filtered | links
+
+
 def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel, ips: list[IPConfig]) -> None:
     """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time."""
-    cable, *rest = plan.detachment(config, names.host_veth(request.container_id, request.ifname))
+    host = names.host_veth(request.container_id, request.ifname)
+    cable, *rest = plan.detachment(config, plan.pod_filter(config, host, config.mac, ips))
     ipam = _ipam(config, request, raw, kernel)
     if ipam.needs_interface:
         try:

@@ -12,6 +12,7 @@ from cni_bridge_py.cni.result import Result
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config
 from cni_bridge_py.ipam import host_local
 from cni_bridge_py.wiring import names, plan
+from cni_bridge_py.wiring.plan import Wiring
 from cni_bridge_py.wiring.step import Step
 
 PLUGIN = "cni-bridge-py"
@@ -27,7 +28,9 @@ def run(path: str | None, verb: str) -> int:
     """
     source, config = _configuration(path)
     host = names.host_veth(CONTAINER_ID, IFNAME)
-    steps = _add(config, host) if verb == "ADD" else plan.detachment(config, host)
+    wiring = _wiring(config, host)
+    pod = plan.pod_filter(config, host, wiring.links.pod_mac, wiring.ips)
+    steps = wiring.steps if verb == "ADD" else plan.detachment(config, pod)
     print("\n".join(_script(verb, source, config, steps)))
     return 0
 
@@ -70,10 +73,10 @@ def _from_list(source: str, raw: dict[str, Any]) -> dict[str, Any]:
     raise CniError(INVALID_CONFIG, f"{source}: no plugin of type {PLUGIN} in the list")
 
 
-def _add(config: NetworkConfig, host: str) -> list[Step]:
+def _wiring(config: NetworkConfig, host: str) -> Wiring:
     ips = host_local.preview(config.ipam.range_sets) if config.ipam else []
     addresses = Result([], ips, config.ipam.routes if config.ipam else [], {})
-    return plan.wiring(config, host, IFNAME, addresses, pod=f"default/{CONTAINER_ID}").steps
+    return plan.wiring(config, host, IFNAME, addresses, pod=f"default/{CONTAINER_ID}")
 
 
 def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) -> list[str]:

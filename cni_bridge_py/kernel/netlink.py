@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from struct import Struct, pack, unpack_from
 from types import TracebackType
 
@@ -39,6 +39,11 @@ NLMSGHDR = Struct("=IHHII")
 NLATTR = Struct("=HH")
 """struct nlattr: length, type."""
 
+
+SO_SNDBUFFORCE = 32
+
+SMALL_ENOUGH = 1 << 16
+"""Bytes of a datagram that every socket's buffer has room for (net.core.wmem_default, 208 KiB, counts overhead)."""
 
 MOST_DUMPS = 10
 """On a node where something changes all the time, the last dump must do."""
@@ -188,15 +193,16 @@ class NetlinkSocket:
         """
         sequence = self._sequence + 1
         self._sequence += len(messages) + 2
-        asked = [Message(each.type, each.flags | NLM_F_ACK, each.payload) for each in messages]
-        batch = [encode(each, sequence + i) for i, each in enumerate([first, *asked, last])]
-        self._transmit(b"".join(batch))
-        acknowledged = 0
-        while acknowledged < len(messages):
+        # The kernel tells each refusal unasked, and all of them before the acknowledgement of the last message.
+        *others, final = messages
+        asked = Message(final.type, final.flags | NLM_F_ACK, final.payload)
+        data = b"".join(encode(each, sequence + i) for i, each in enumerate([first, *others, asked, last]))
+        self._transmit(data)
+        while True:
             for kind, flags, payload in self._receive(sequence):
                 if kind == NLMSG_ERROR:
                     _raise_refusal(flags, payload)
-                    acknowledged += 1
+                    return
 
     def _send(self, message: Message) -> None:
         self._sequence += 1
@@ -204,6 +210,8 @@ class NetlinkSocket:
 
     def _transmit(self, data: bytes) -> None:
         try:
+            if len(data) > SMALL_ENOUGH:
+                self._socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(data))
             self._socket.send(data)
         except OSError as error:
             raise NoAnswer(error) from None

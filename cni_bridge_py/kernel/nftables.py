@@ -1,17 +1,19 @@
-"""nftables over netlink: our own tables, in them what masquerades networks and what keeps pods to their MAC.
+"""nftables over netlink: the messages and expressions that our table takes, and a socket to send them through.
 
 No `nft` or `iptables` binary is needed on the node. Names are the kernel's (linux/netfilter/nf_tables.h); what nft(8)
-would print is beside each function.
+would print is beside each function. What the table holds is in `wiring/packet_filter.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from errno import ENOENT, ERESTART
+from errno import ENOENT
 from struct import pack
 
 from netaddr import IPNetwork
 
+from cni_bridge_py.addresses import IPVersion
 from cni_bridge_py.kernel.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -19,7 +21,6 @@ from cni_bridge_py.kernel.netlink import (
     Message,
     NetlinkError,
     NetlinkSocket,
-    Tolerating,
     attribute,
     attributes,
     be32,
@@ -33,7 +34,6 @@ NETLINK_NETFILTER = 12
 NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN = 0x10
 NFNL_MSG_BATCH_END = 0x11
-NFNL_BATCH_GENID = 1
 NFT_MSG_NEWTABLE = 0
 NFT_MSG_NEWCHAIN = 3
 NFT_MSG_GETCHAIN = 4
@@ -42,6 +42,7 @@ NFT_MSG_NEWRULE = 6
 NFT_MSG_GETRULE = 7
 NFT_MSG_DELRULE = 8
 NFT_MSG_NEWSET = 9
+NFT_MSG_DELSET = 11
 NFT_MSG_NEWSETELEM = 12
 NFT_MSG_GETSETELEM = 13
 NFT_MSG_DELSETELEM = 14
@@ -60,6 +61,7 @@ NF_IP_PRI_NAT_SRC = 100
 NF_DROP = 0
 NF_ACCEPT = 1
 NFT_JUMP = -3
+NFT_GOTO = -4
 NFT_RETURN = -5
 NF_NAT_RANGE_PROTO_RANDOM_FULLY = 1 << 4
 
@@ -69,6 +71,7 @@ NFTA_CHAIN_TABLE = 1
 NFTA_CHAIN_NAME = 3
 NFTA_CHAIN_HOOK = 4
 NFTA_CHAIN_POLICY = 5
+NFTA_CHAIN_USE = 6
 NFTA_CHAIN_TYPE = 7
 NFTA_HOOK_HOOKNUM = 1
 NFTA_HOOK_PRIORITY = 2
@@ -86,12 +89,14 @@ NFTA_SET_DATA_TYPE = 6
 NFTA_SET_ID = 10
 NFTA_SET_USERDATA = 13
 NFTNL_UDATA_SET_KEYBYTEORDER = 0
-BYTEORDER_HOST_ENDIAN = 1
+BYTEORDER_HOST_ENDIAN, BYTEORDER_BIG_ENDIAN = 1, 2
 NFTA_SET_ELEM_LIST_TABLE = 1
 NFTA_SET_ELEM_LIST_SET = 2
 NFTA_SET_ELEM_LIST_ELEMENTS = 3
 NFTA_SET_ELEM_KEY = 1
 NFTA_SET_ELEM_DATA = 2
+NFTA_SET_ELEM_FLAGS = 3
+NFT_SET_ELEM_INTERVAL_END = 1
 NFTA_LIST_ELEM = 1
 NFTA_EXPR_NAME = 1
 NFTA_EXPR_DATA = 2
@@ -108,6 +113,7 @@ NFT_PAYLOAD_LL_HEADER = 0
 NFT_PAYLOAD_NETWORK_HEADER = 1
 NFT_CMP_EQ = 0
 NFT_CMP_NEQ = 1
+NFT_SET_INTERVAL = 4
 NFT_SET_MAP = 8
 NFT_DATA_VERDICT = 0xFFFFFF00
 NFTA_META_DREG = 1
@@ -136,16 +142,16 @@ ADDRESS_OFFSET = {(4, "saddr"): 12, (4, "daddr"): 16, (6, "saddr"): 8, (6, "dadd
 ETHER_SADDR_OFFSET, ETH_ALEN = 6, 6
 """struct ethhdr."""
 IFNAMSIZ = 16
-TYPE_IFNAME = 41
-"""nft's number for this type of data (libnftables' datatype.h), which tells it how to print a map."""
+TYPE_IPADDR, TYPE_IP6ADDR, TYPE_IFNAME = 7, 8, 41
+"""nft's numbers for types of data (libnftables' datatype.h), which tell it how to print a set."""
 
-GUARDED = "guarded"
-"""The map from a guarded pod's host veth to the chain that knows its MAC."""
+ELEMENTS_A_MESSAGE = 500
+"""A message's list of elements has 64 KiB; a pair that bounds an interval of IPv6 takes 80 bytes."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of ours: the table's family and the chain's name; for a base chain, where it hooks in."""
+    """A chain of our table: the table's family and the chain's name; for a base chain, where it hooks in."""
 
     family: int
     name: str
@@ -155,13 +161,8 @@ class Chain:
 
     @property
     def place(self) -> str:
-        """Where nft finds it: `inet cni-bridge-py masquerade-podnet`."""
-        return f"{self.table} {self.name}"
-
-    @property
-    def table(self) -> str:
-        """Where nft finds its table: `inet cni-bridge-py`."""
-        return f"{FAMILY_NAME[self.family]} {TABLE}"
+        """Where nft finds it: `inet cni-bridge-py masquerade`."""
+        return f"{table_name(self.family)} {self.name}"
 
     @property
     def definition(self) -> str:
@@ -172,94 +173,125 @@ class Chain:
         return f"{{ type {self.type} hook {hook} priority {self.priority}; policy accept; }}"
 
 
-def masquerade_chain(network: str) -> Chain:
-    """The chain of a network whose pods are masqueraded."""
-    name = f"masquerade-{network}"
-    return Chain(NFPROTO_INET, name, "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC)
+@dataclass(frozen=True)
+class KeyType:
+    """What a set's keys are: nft's word and number for it, its length in bytes, and its byte order."""
+
+    name: str
+    number: int
+    length: int
+    byteorder: int
 
 
-MACSPOOFCHK_CHAIN = Chain(NFPROTO_BRIDGE, "macspoofchk", "filter", NF_BR_PRE_ROUTING, NF_BR_PRI_NAT_DST_BRIDGED)
-
-
-def macspoofchk_chain(veth: str) -> Chain:
-    """The chain of one guarded pod, called as its host veth."""
-    return Chain(NFPROTO_BRIDGE, veth)
-
-
-class Rule:
-    """What a chain's rules share: a comment, which says why to people and tells the rule from others to us."""
-
-    comment: str
-
-    def expressions(self) -> list[bytes]:
-        """The rule's expressions, as attributes."""
-        raise NotImplementedError
+IFNAME = KeyType("ifname", TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST_ENDIAN)
+ADDRESS: dict[IPVersion, KeyType] = {
+    4: KeyType("ipv4_addr", TYPE_IPADDR, 4, BYTEORDER_BIG_ENDIAN),
+    6: KeyType("ipv6_addr", TYPE_IP6ADDR, 16, BYTEORDER_BIG_ENDIAN),
+}
 
 
 @dataclass(frozen=True)
-class AddressRule(Rule):
-    """Packets whose `field` (saddr or daddr) is in `network` meet `verdict` (`return` or `masquerade`)."""
+class Set:
+    """A set of networks, or a map from keys to the chains that are jumped to (`is_map`)."""
 
-    field: str
-    network: IPNetwork
-    verdict: str
-    comment: str
-
-    def expressions(self) -> list[bytes]:
-        """meta nfproto VERSION, the address field & mask == network, VERDICT"""
-        network = self.network
-        address, ones = network.network.packed, network.netmask.packed
-        offset = ADDRESS_OFFSET[network.version, self.field]
-        return [
-            _meta(NFT_META_NFPROTO),
-            _compare(NFT_CMP_EQ, bytes([NFPROTO[network.version]])),
-            _payload(NFT_PAYLOAD_NETWORK_HEADER, offset, len(address)),
-            _mask(ones),
-            _compare(NFT_CMP_EQ, address),
-            _masquerade() if self.verdict == "masquerade" else _verdict(NFT_RETURN),
-        ]
-
-    def __str__(self) -> str:
-        ip = "ip" if self.network.version == 4 else "ip6"
-        verdict = "masquerade fully-random" if self.verdict == "masquerade" else self.verdict
-        return f'{ip} {self.field} {self.network} {verdict} comment "{self.comment}"'
-
-
-@dataclass(frozen=True)
-class GuardRule(Rule):
-    """Frames that come in through a guarded pod's host veth go through that pod's chain."""
-
-    comment: str = "macspoofchk: each pod has a chain"
-
-    def expressions(self) -> list[bytes]:
-        """iifname vmap @guarded"""
-        return [_meta(NFT_META_IIFNAME), _lookup_verdict(GUARDED)]
-
-    def __str__(self) -> str:
-        return f'iifname vmap @{GUARDED} comment "{self.comment}"'
-
-
-@dataclass(frozen=True)
-class MacRule(Rule):
-    """Frames with another source MAC are dropped."""
-
-    mac: str
+    family: int
+    name: str
+    key: KeyType
+    is_map: bool
 
     @property
-    def comment(self) -> str:  # type: ignore[override]
-        """The MAC, in words."""
-        return f"sends from {self.mac} only"
+    def place(self) -> str:
+        """Where nft finds it: `inet cni-bridge-py masqueraded4`."""
+        return f"{table_name(self.family)} {self.name}"
 
-    def expressions(self) -> list[bytes]:
-        """ether saddr != MAC drop"""
-        return [
-            _payload(NFT_PAYLOAD_LL_HEADER, ETHER_SADDR_OFFSET, ETH_ALEN),
-            _compare(NFT_CMP_NEQ, bytes.fromhex(self.mac.replace(":", ""))),
-            _verdict(NF_DROP),
-        ]
+    @property
+    def kind(self) -> str:
+        """What nft calls it."""
+        return "map" if self.is_map else "set"
+
+    @property
+    def definition(self) -> str:
+        """What nft wants to know to make it."""
+        return (
+            f"{{ type {self.key.name} : verdict; }}" if self.is_map else f"{{ type {self.key.name}; flags interval; }}"
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: its expressions, the same in nft's words, and a comment.
+
+    The comment says why to people, and tells a rule from others to us.
+    """
+
+    expressions: tuple[bytes, ...]
+    words: str
+    comment: str
 
     def __str__(self) -> str:
-        return f'ether saddr != {self.mac} drop comment "{self.comment}"'
+        return f'{self.words} comment "{self.comment}"'
+
+
+def table_name(family: int) -> str:
+    """How nft calls our table: `inet cni-bridge-py`."""
+    return f"{FAMILY_NAME[family]} {TABLE}"
+
+
+# Rules
+
+
+def jump_by_source(version: IPVersion, chains: Set, comment: str) -> Rule:
+    """ip saddr vmap @CHAINS"""
+    expressions = (*_load_address(version, "saddr"), _lookup(chains.name, NFT_REG_VERDICT))
+    return Rule(expressions, f"{_ip(version)} saddr vmap @{chains.name}", comment)
+
+
+def jump_by_interface(chains: Set, comment: str) -> Rule:
+    """iifname vmap @CHAINS"""
+    expressions = (_meta(NFT_META_IIFNAME), _lookup(chains.name, NFT_REG_VERDICT))
+    return Rule(expressions, f"iifname vmap @{chains.name}", comment)
+
+
+def return_to_set(version: IPVersion, networks: Set, comment: str) -> Rule:
+    """ip daddr @NETWORKS return"""
+    expressions = (*_load_address(version, "daddr"), _lookup(networks.name), _verdict(NFT_RETURN))
+    return Rule(expressions, f"{_ip(version)} daddr @{networks.name} return", comment)
+
+
+def return_to_network(network: IPNetwork, comment: str) -> Rule:
+    """ip daddr NETWORK return"""
+    address, ones = network.network.packed, network.netmask.packed
+    load = _load_address(network.version, "daddr")
+    expressions = (*load, _mask(ones), _compare(NFT_CMP_EQ, address), _verdict(NFT_RETURN))
+    return Rule(expressions, f"{_ip(network.version)} daddr {network.cidr} return", comment)
+
+
+def masquerade(comment: str) -> Rule:
+    """masquerade fully-random"""
+    flags = be32(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY)
+    return Rule((_expression("masq", flags),), "masquerade fully-random", comment)
+
+
+def go_to(chain: Chain, comment: str) -> Rule:
+    """goto CHAIN"""
+    return Rule((_verdict(NFT_GOTO, chain.name),), f"goto {chain.name}", comment)
+
+
+def drop_other_sources(mac: str, comment: str) -> Rule:
+    """ether saddr != MAC drop"""
+    expressions = (
+        _payload(NFT_PAYLOAD_LL_HEADER, ETHER_SADDR_OFFSET, ETH_ALEN),
+        _compare(NFT_CMP_NEQ, bytes.fromhex(mac.replace(":", ""))),
+        _verdict(NF_DROP),
+    )
+    return Rule(expressions, f"ether saddr != {mac} drop", comment)
+
+
+def _ip(version: int) -> str:
+    return "ip" if version == 4 else "ip6"
+
+
+# Messages
 
 
 def new_table(family: int) -> Message:
@@ -269,14 +301,8 @@ def new_table(family: int) -> Message:
 
 def new_chain(chain: Chain) -> Message:
     """nft add chain FAMILY cni-bridge-py NAME ['{ type ... hook ... priority ...; policy accept; }']"""
-    return _message(
-        chain.family,
-        NFT_MSG_NEWCHAIN,
-        NLM_F_CREATE,
-        text(NFTA_CHAIN_TABLE, TABLE),
-        text(NFTA_CHAIN_NAME, chain.name),
-        *(_hook(chain) if chain.type else ()),
-    )
+    hook = _hook(chain) if chain.type else ()
+    return _message(chain.family, NFT_MSG_NEWCHAIN, NLM_F_CREATE, *_chain_place(chain), *hook)
 
 
 def _hook(chain: Chain) -> tuple[bytes, bytes, bytes]:
@@ -288,18 +314,21 @@ def _hook(chain: Chain) -> tuple[bytes, bytes, bytes]:
 
 def del_chain(chain: Chain) -> Message:
     """nft delete chain FAMILY cni-bridge-py NAME"""
-    names = text(NFTA_CHAIN_TABLE, TABLE), text(NFTA_CHAIN_NAME, chain.name)
-    return _message(chain.family, NFT_MSG_DELCHAIN, 0, *names)
+    return _message(chain.family, NFT_MSG_DELCHAIN, 0, *_chain_place(chain))
 
 
-def get_chains(family: int) -> Message:
-    """nft list chains FAMILY"""
-    return _message(family, NFT_MSG_GETCHAIN, NLM_F_DUMP)
+def get_chain(chain: Chain) -> Message:
+    """Ask for one chain, without its rules."""
+    return _message(chain.family, NFT_MSG_GETCHAIN, 0, *_chain_place(chain))
+
+
+def _chain_place(chain: Chain) -> tuple[bytes, bytes]:
+    return text(NFTA_CHAIN_TABLE, TABLE), text(NFTA_CHAIN_NAME, chain.name)
 
 
 def flush_chain(chain: Chain) -> Message:
     """nft flush chain FAMILY cni-bridge-py NAME"""
-    return _message(chain.family, NFT_MSG_DELRULE, 0, *_place(chain))
+    return _message(chain.family, NFT_MSG_DELRULE, 0, *_rule_place(chain))
 
 
 def new_rule(chain: Chain, rule: Rule) -> Message:
@@ -309,48 +338,89 @@ def new_rule(chain: Chain, rule: Rule) -> Message:
         chain.family,
         NFT_MSG_NEWRULE,
         NLM_F_CREATE | NLM_F_APPEND,
-        *_place(chain),
-        nested(NFTA_RULE_EXPRESSIONS, *rule.expressions()),
+        *_rule_place(chain),
+        nested(NFTA_RULE_EXPRESSIONS, *rule.expressions),
         attribute(NFTA_RULE_USERDATA, pack("BB", NFTNL_UDATA_RULE_COMMENT, len(comment)) + comment),
     )
 
 
 def get_rules(chain: Chain) -> Message:
     """nft list chain FAMILY cni-bridge-py NAME"""
-    return _message(chain.family, NFT_MSG_GETRULE, NLM_F_DUMP, *_place(chain))
+    return _message(chain.family, NFT_MSG_GETRULE, NLM_F_DUMP, *_rule_place(chain))
 
 
-def new_guarded_map() -> Message:
-    """nft add map bridge cni-bridge-py guarded '{ type ifname : verdict; }'"""
+def get_all_rules(family: int) -> Message:
+    """nft list table FAMILY cni-bridge-py"""
+    return _message(family, NFT_MSG_GETRULE, NLM_F_DUMP, text(NFTA_RULE_TABLE, TABLE))
+
+
+def _rule_place(chain: Chain) -> tuple[bytes, bytes]:
+    return text(NFTA_RULE_TABLE, TABLE), text(NFTA_RULE_CHAIN, chain.name)
+
+
+def chain_of(chain: Chain, rules: list[Rule]) -> list[Message]:
+    """Have a chain hold just these rules."""
+    return [new_chain(chain), flush_chain(chain), *(new_rule(chain, rule) for rule in rules)]
+
+
+def new_set(of: Set) -> Message:
+    """nft add map FAMILY cni-bridge-py NAME '{ type KEY : verdict; }' (or set ... '{ type KEY; flags interval; }')"""
+    data = (be32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT),) if of.is_map else ()
     return _message(
-        NFPROTO_BRIDGE,
+        of.family,
         NFT_MSG_NEWSET,
         NLM_F_CREATE,
-        text(NFTA_SET_TABLE, TABLE),
-        text(NFTA_SET_NAME, GUARDED),
-        be32(NFTA_SET_FLAGS, NFT_SET_MAP),
-        be32(NFTA_SET_KEY_TYPE, TYPE_IFNAME),
-        be32(NFTA_SET_KEY_LEN, IFNAMSIZ),
-        be32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT),
-        be32(NFTA_SET_ID, 1),
-        attribute(NFTA_SET_USERDATA, pack("=BBI", NFTNL_UDATA_SET_KEYBYTEORDER, 4, BYTEORDER_HOST_ENDIAN)),
+        *_set_place(of),
+        be32(NFTA_SET_FLAGS, NFT_SET_MAP if of.is_map else NFT_SET_INTERVAL),
+        be32(NFTA_SET_KEY_TYPE, of.key.number),
+        be32(NFTA_SET_KEY_LEN, of.key.length),
+        *data,
+        be32(NFTA_SET_ID, 1),  # the kernel wants one; what refers to the set names it
+        attribute(NFTA_SET_USERDATA, pack("=BBI", NFTNL_UDATA_SET_KEYBYTEORDER, 4, of.key.byteorder)),
     )
 
 
-def new_guarded(veth: str) -> Message:
-    """nft add element bridge cni-bridge-py guarded '{ VETH : jump VETH }'"""
-    jump = nested(NFTA_DATA_VERDICT, be32(NFTA_VERDICT_CODE, NFT_JUMP & 0xFFFFFFFF), text(NFTA_VERDICT_CHAIN, veth))
-    return _element(NFT_MSG_NEWSETELEM, NLM_F_CREATE, veth, nested(NFTA_SET_ELEM_DATA, jump))
+def del_set(of: Set) -> Message:
+    """nft delete set FAMILY cni-bridge-py NAME"""
+    return _message(of.family, NFT_MSG_DELSET, 0, *_set_place(of))
 
 
-def del_guarded(veth: str) -> Message:
-    """nft delete element bridge cni-bridge-py guarded '{ VETH }'"""
-    return _element(NFT_MSG_DELSETELEM, 0, veth)
+def _set_place(of: Set) -> tuple[bytes, bytes]:
+    return text(NFTA_SET_TABLE, TABLE), text(NFTA_SET_NAME, of.name)
 
 
-def get_guarded(veth: str) -> Message:
-    """nft get element bridge cni-bridge-py guarded '{ VETH }'"""
-    return _element(NFT_MSG_GETSETELEM, 0, veth)
+def new_jump(chains: Set, key: bytes, chain: str) -> Message:
+    """nft add element FAMILY cni-bridge-py NAME '{ KEY : jump CHAIN }'"""
+    jump = nested(NFTA_SET_ELEM_DATA, _verdict_data(NFT_JUMP, chain))
+    return _elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, chains, [_key(chains, key) + jump])
+
+
+def del_jump(chains: Set, key: bytes) -> Message:
+    """nft delete element FAMILY cni-bridge-py NAME '{ KEY }'"""
+    return _elements(NFT_MSG_DELSETELEM, 0, chains, [_key(chains, key)])
+
+
+def get_jump(chains: Set, key: bytes) -> Message:
+    """nft get element FAMILY cni-bridge-py NAME '{ KEY }'"""
+    return _elements(NFT_MSG_GETSETELEM, 0, chains, [_key(chains, key)])
+
+
+def get_elements(of: Set) -> Message:
+    """nft list map FAMILY cni-bridge-py NAME"""
+    place = text(NFTA_SET_ELEM_LIST_TABLE, TABLE), text(NFTA_SET_ELEM_LIST_SET, of.name)
+    return _message(of.family, NFT_MSG_GETSETELEM, NLM_F_DUMP, *place)
+
+
+def new_networks(networks: Set, members: Sequence[IPNetwork]) -> list[Message]:
+    """nft add element FAMILY cni-bridge-py NAME '{ NETWORK, NETWORK, ... }'; no two networks overlap or touch."""
+    bounds = []
+    for each in members:
+        bounds.append(_key(networks, each.network.packed))
+        if each.last < (1 << 8 * networks.key.length) - 1:  # the last of all addresses ends what it is in
+            end = (each.last + 1).to_bytes(networks.key.length, "big")
+            bounds.append(_key(networks, end) + be32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END))
+    parts = [bounds[start : start + ELEMENTS_A_MESSAGE] for start in range(0, len(bounds), ELEMENTS_A_MESSAGE)]
+    return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, networks, part) for part in parts]
 
 
 def get_generation() -> Message:
@@ -358,20 +428,18 @@ def get_generation() -> Message:
     return _message(AF_UNSPEC, NFT_MSG_GETGEN, 0)
 
 
-def _place(chain: Chain) -> tuple[bytes, bytes]:
-    return text(NFTA_RULE_TABLE, TABLE), text(NFTA_RULE_CHAIN, chain.name)
+def _key(of: Set, key: bytes) -> bytes:
+    return nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key.ljust(of.key.length, b"\0")))
 
 
-def _element(kind: int, flags: int, veth: str, *data: bytes) -> Message:
-    value = attribute(NFTA_DATA_VALUE, veth.encode().ljust(IFNAMSIZ, b"\0"))
-    element = nested(NFTA_LIST_ELEM, nested(NFTA_SET_ELEM_KEY, value), *data)
+def _elements(kind: int, flags: int, of: Set, elements: list[bytes]) -> Message:
     return _message(
-        NFPROTO_BRIDGE,
+        of.family,
         kind,
         flags,
         text(NFTA_SET_ELEM_LIST_TABLE, TABLE),
-        text(NFTA_SET_ELEM_LIST_SET, GUARDED),
-        nested(NFTA_SET_ELEM_LIST_ELEMENTS, element),
+        text(NFTA_SET_ELEM_LIST_SET, of.name),
+        nested(NFTA_SET_ELEM_LIST_ELEMENTS, *(nested(NFTA_LIST_ELEM, each) for each in elements)),
     )
 
 
@@ -380,8 +448,17 @@ def _message(family: int, kind: int, flags: int, *parts: bytes) -> Message:
     return Message(NFNL_SUBSYS_NFTABLES << 8 | kind, flags, header + b"".join(parts))
 
 
-def _batch_edge(kind: int, *parts: bytes) -> Message:
-    return Message(kind, 0, pack(">BBH", AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES) + b"".join(parts))
+def _batch_edge(kind: int) -> Message:
+    return Message(kind, 0, pack(">BBH", AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES))
+
+
+# Expressions
+
+
+def _load_address(version: IPVersion, field: str) -> tuple[bytes, ...]:
+    """meta nfproto VERSION, and the address of a packet into the register."""
+    load = _payload(NFT_PAYLOAD_NETWORK_HEADER, ADDRESS_OFFSET[version, field], ADDRESS[version].length)
+    return _meta(NFT_META_NFPROTO), _compare(NFT_CMP_EQ, bytes([NFPROTO[version]])), load
 
 
 def _meta(key: int) -> bytes:
@@ -418,27 +495,24 @@ def _compare(operator: int, data: bytes) -> bytes:
     )
 
 
-def _lookup_verdict(name: str) -> bytes:
-    registers = be32(NFTA_LOOKUP_SREG, NFT_REG_1), be32(NFTA_LOOKUP_DREG, NFT_REG_VERDICT)
-    return _expression("lookup", text(NFTA_LOOKUP_SET, name), *registers)
+def _lookup(name: str, result: int | None = None) -> bytes:
+    """Look the register up: in a map, whose value goes into the register `result`; in a set, else the rule ends."""
+    found = (be32(NFTA_LOOKUP_DREG, result),) if result is not None else ()
+    return _expression("lookup", text(NFTA_LOOKUP_SET, name), be32(NFTA_LOOKUP_SREG, NFT_REG_1), *found)
 
 
-def _verdict(code: int) -> bytes:
-    verdict = nested(NFTA_DATA_VERDICT, be32(NFTA_VERDICT_CODE, code & 0xFFFFFFFF))
-    return _expression("immediate", be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT), nested(NFTA_IMMEDIATE_DATA, verdict))
+def _verdict(code: int, chain: str = "") -> bytes:
+    data = nested(NFTA_IMMEDIATE_DATA, _verdict_data(code, chain))
+    return _expression("immediate", be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT), data)
 
 
-def _masquerade() -> bytes:
-    return _expression("masq", be32(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY))
+def _verdict_data(code: int, chain: str) -> bytes:
+    target = (text(NFTA_VERDICT_CHAIN, chain),) if chain else ()
+    return nested(NFTA_DATA_VERDICT, be32(NFTA_VERDICT_CODE, code & 0xFFFFFFFF), *target)
 
 
 def _expression(name: str, *parts: bytes) -> bytes:
     return nested(NFTA_LIST_ELEM, text(NFTA_EXPR_NAME, name), nested(NFTA_EXPR_DATA, *parts))
-
-
-def _comment_of(payload: bytes) -> str:
-    userdata = dict(attributes(payload[4:])).get(NFTA_RULE_USERDATA, b"")
-    return userdata[2:].rstrip(b"\0").decode(errors="replace")
 
 
 class Nftables(NetlinkSocket):
@@ -457,57 +531,66 @@ class Nftables(NetlinkSocket):
 
     def comments(self, chain: Chain) -> list[str]:
         """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
+        return [comment for _, comment in self._rules(get_rules(chain))]
+
+    def all_comments(self, family: int) -> list[tuple[str, str]]:
+        """The rules of our table of a family, as the chain's name and the comment; none where there is no table."""
+        return self._rules(get_all_rules(family))
+
+    def _rules(self, message: Message) -> list[tuple[str, str]]:
         try:
-            return [_comment_of(payload) for payload in self.dump(get_rules(chain))]
+            return [_name_and_comment(payload) for payload in self.dump(message)]
         except NetlinkError as error:
             if error.errno == ENOENT:
                 return []
             raise
 
-    def replace(self, chain: Chain, rules: list[Rule], generation: int) -> bool:
-        """Make a chain of ours hold just these rules, in one transaction.
+    def uses(self, chain: Chain) -> int:
+        """How many rules a chain of ours has, and how many others jump to it, in one sum; 0 where it is not there."""
+        told = self._find(get_chain(chain))
+        return int.from_bytes(told.get(NFTA_CHAIN_USE, b""), "big")
 
-        Returns False, and has changed nothing, when the rule set is no more of that `generation`. Raises NetlinkError
-        where the kernel has not all that the rules need.
-        """
-        messages = [new_table(chain.family)]
-        messages += [new_guarded_map()] if chain == MACSPOOFCHK_CHAIN else []
-        messages += [new_chain(chain), flush_chain(chain), *(new_rule(chain, rule) for rule in rules)]
+    def jump(self, chains: Set, key: bytes) -> str:
+        """The chain that a map of ours has for a key; empty where it has none."""
+        elements = dict(attributes(self._find(get_jump(chains, key)).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")))
+        return _key_and_chain(elements.get(NFTA_LIST_ELEM, b""))[1]
+
+    def keys(self, chains: Set, chain: str) -> list[bytes]:
+        """The keys for which a map of ours has that chain: all of its elements are looked at."""
+        found = []
+        for payload in self.dump(get_elements(chains)):
+            for _, element in attributes(dict(attributes(payload[4:])).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
+                key, target = _key_and_chain(element)
+                if target == chain:
+                    found.append(key)
+        return found
+
+    def _find(self, message: Message) -> dict[int, bytes]:
         try:
-            self._transact(messages, be32(NFNL_BATCH_GENID, generation))
-        except NetlinkError as error:
-            if error.errno == ERESTART:
-                return False
-            raise
-        return True
-
-    def guard(self, veth: str, rule: Rule) -> None:
-        """Have frames from a pod's host veth go through a chain of its own with that rule."""
-        chain = macspoofchk_chain(veth)
-        self._transact([new_chain(chain), flush_chain(chain), new_rule(chain, rule), new_guarded(veth)])
-
-    def unguard(self, veth: str) -> None:
-        """Take a pod's chain away; one that is not there is no error."""
-        for message in (del_guarded(veth), del_chain(macspoofchk_chain(veth))):
-            with Tolerating(ENOENT):
-                self._transact([message])
-
-    def guarded(self) -> list[str]:
-        """The host veths of all guarded pods, those that are gone included."""
-        found = (dict(attributes(payload[4:])) for payload in self.dump(get_chains(NFPROTO_BRIDGE)))
-        ours = (each for each in found if each[NFTA_CHAIN_TABLE] == TABLE.encode() + b"\0")
-        names = [each[NFTA_CHAIN_NAME].rstrip(b"\0").decode(errors="replace") for each in ours]
-        return [name for name in names if name != MACSPOOFCHK_CHAIN.name]
-
-    def is_guarded(self, veth: str) -> bool:
-        """Whether frames from a pod's host veth go through its chain."""
-        try:
-            self.get(get_guarded(veth))
+            return dict(attributes(self.get(message)[4:]))
         except NetlinkError as error:
             if error.errno == ENOENT:
-                return False
+                return {}
             raise
-        return True
 
-    def _transact(self, messages: list[Message], *conditions: bytes) -> None:
-        self.transact(messages, _batch_edge(NFNL_MSG_BATCH_BEGIN, *conditions), _batch_edge(NFNL_MSG_BATCH_END))
+    def change(self, messages: list[Message]) -> None:
+        """Make changes in one transaction: all of them or none. Raises NetlinkError with the first reason."""
+        self.transact(messages, _batch_edge(NFNL_MSG_BATCH_BEGIN), _batch_edge(NFNL_MSG_BATCH_END))
+
+
+def _key_and_chain(element: bytes) -> tuple[bytes, str]:
+    """An element's key, and the chain that is jumped to; both empty where it has none."""
+    told = dict(attributes(element))
+    data = dict(attributes(told.get(NFTA_SET_ELEM_DATA, b"")))
+    verdict = dict(attributes(data.get(NFTA_DATA_VERDICT, b"")))
+    key = dict(attributes(told.get(NFTA_SET_ELEM_KEY, b"")))
+    return key.get(NFTA_DATA_VALUE, b""), _text(verdict.get(NFTA_VERDICT_CHAIN, b""))
+
+
+def _name_and_comment(payload: bytes) -> tuple[str, str]:
+    told = dict(attributes(payload[4:]))
+    return _text(told.get(NFTA_RULE_CHAIN, b"")), _text(told.get(NFTA_RULE_USERDATA, b"")[2:])
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")

@@ -16,6 +16,7 @@ from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress, IPVersion
 from cni_bridge_py.kernel.netlink import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -41,6 +42,7 @@ RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_GETROUTE = 26
+RTM_NEWLINKPROP = 108
 
 AF_UNSPEC = 0
 AF_BRIDGE = 7
@@ -62,6 +64,8 @@ IFLA_IFALIAS = 20
 IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 IFLA_LINK_NETNSID = 37
+IFLA_PROP_LIST = 52
+IFLA_ALT_IFNAME = 53
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_DATA = 5
@@ -156,6 +160,12 @@ class Link:
     def alias(self) -> str:
         """What IFLA_IFALIAS says."""
         return _text(self._told.get(IFLA_IFALIAS, b""))
+
+    @property
+    def altnames(self) -> list[str]:
+        """The alternative names."""
+        found = attributes(self._told.get(IFLA_PROP_LIST, b""))
+        return [_text(name) for kind, name in found if kind == IFLA_ALT_IFNAME]
 
     @property
     def hairpin(self) -> bool:
@@ -325,6 +335,14 @@ def _vlan(index: int, vlan: int, access: bool) -> bytes:
     flags = BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED if access else 0
     info = attribute(IFLA_BRIDGE_VLAN_INFO, pack("=HH", flags, vlan))
     return IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, info)
+
+
+def add_altnames(name: str, altnames: list[str]) -> Message:
+    """ip link property add dev NAME altname ALTNAME altname ..."""
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
+    properties = nested(IFLA_PROP_LIST, *(text(IFLA_ALT_IFNAME, each) for each in altnames))
+    flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND
+    return Message(RTM_NEWLINKPROP, flags, header + text(IFLA_IFNAME, name) + properties)
 
 
 def get_vlans() -> Message:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EEXIST, EOPNOTSUPP
 
-from netaddr import IPNetwork
-
-from cni_bridge_py.addresses import InterfaceAddress, overlap, parse_address
+from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
-from cni_bridge_py.kernel import nftables, rtnetlink, sysctl, sysfs
+from cni_bridge_py.kernel import rtnetlink, sysctl, sysfs
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
-from cni_bridge_py.kernel.nftables import AddressRule, Chain, GuardRule, Rule
 from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 from cni_bridge_py.wiring.step import Step, add_address_command, expect, on_host
 
 DEFAULT_VLAN = 1
 """What the kernel puts every new bridge port into."""
-
-OF_PODS = ": pods"
-"""What the comment of a rule that masquerades ends in, behind the subnet."""
-
-MULTICAST = (IPNetwork("224.0.0.0/4"), IPNetwork("ff00::/8"))
 
 
 @dataclass(frozen=True)
@@ -305,112 +296,7 @@ class EnableForwarding(Step):
         return [f"sysctl -qw {self._name}=1"]
 
 
-@dataclass(frozen=True)
-class EnsureMasquerade(Step):
-    """Packets of a network's pods leave it with the node's address.
-
-    Each network has one chain. It names the subnets of all its pods, those of earlier configurations too, whose pods
-    may still be there; so a pod's steps add their own to those that they find.
-    """
-
-    network: str
-    subnets: list[IPNetwork]
-    exceptions: list[IPNetwork]
-
-    def __str__(self) -> str:
-        return "the way out: what leaves the network gets the node's address"
-
-    @property
-    def _chain(self) -> Chain:
-        return nftables.masquerade_chain(self.network)
-
-    def _rules(self, found: list[str]) -> list[Rule]:
-        """The rules that should be there, where those with the comments `found` are."""
-        known = [subnet for subnet in map(_subnet_in, found) if subnet]
-        subnets = known + [subnet for subnet in self.subnets if subnet not in known]
-        versions = {subnet.version for subnet in subnets}
-        kept = [(subnet, f"{subnet}: the network itself") for subnet in subnets]
-        kept += [(each, f"{each}: multicast") for each in MULTICAST if each.version in versions]
-        kept += [(each, f"{each}: nonMasqueradeCIDRs") for each in self.exceptions if each.version in versions]
-        rules: list[Rule] = [AddressRule("daddr", each, "return", why) for each, why in kept]
-        rules += [AddressRule("saddr", each, "masquerade", f"{each}{OF_PODS}") for each in subnets]
-        return rules
-
-    def apply(self, kernel: Kernel) -> None:
-        _ensure_rules(kernel, self._chain, self._rules)
-
-    def check(self, kernel: Kernel) -> None:
-        _check_rules(kernel, self._chain, self._rules)
-
-    def commands(self) -> list[str]:
-        return _rules_commands(self._chain, self._rules([]))
-
-
-@dataclass(frozen=True)
-class EnsureMacSpoofCheck(Step):
-    """There is a place where guarded pods have their rule: a pod's packets find it with one look into a map."""
-
-    def __str__(self) -> str:
-        return "where frames of guarded pods are looked at"
-
-    def apply(self, kernel: Kernel) -> None:
-        _ensure_rules(kernel, nftables.MACSPOOFCHK_CHAIN, self._rules)
-
-    @staticmethod
-    def _rules(found: list[str]) -> list[Rule]:
-        return [GuardRule()]
-
-    def check(self, kernel: Kernel) -> None:
-        _check_rules(kernel, nftables.MACSPOOFCHK_CHAIN, self._rules)
-
-    def commands(self) -> list[str]:
-        chain = nftables.MACSPOOFCHK_CHAIN
-        map_command = f"nft add map {chain.table} {nftables.GUARDED} '{{ type ifname : verdict; }}'"
-        table, *rest = _rules_commands(chain, self._rules([]))
-        return [table, map_command, *rest]
-
-
 def _prefer(name: str, value: str) -> None:
     """Set a sysctl that pods can do without, where IPv6 is off or sysctls are read-only."""
     with suppress(OSError):
         sysctl.ensure(name, value)
-
-
-def _subnet_in(comment: str) -> IPNetwork | None:
-    """The subnet that a rule with that comment masquerades, if it is one of those."""
-    try:
-        return parse_address(comment.removesuffix(OF_PODS)).cidr if comment.endswith(OF_PODS) else None
-    except ValueError:
-        return None
-
-
-def _ensure_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> None:
-    """Have a chain hold the rules that `rules_for` gives for the comments found in it; one request if it does."""
-    if not _wrong_rules(kernel, chain, rules_for):
-        return
-    while True:
-        generation = kernel.nftables.generation()
-        rules = _wrong_rules(kernel, chain, rules_for)
-        if not rules or kernel.nftables.replace(chain, rules, generation):
-            return
-
-
-def _wrong_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> list[Rule]:
-    """The rules to put in place of those in the chain; none where they are there."""
-    found = kernel.nftables.comments(chain)
-    rules = rules_for(found)
-    return rules if [rule.comment for rule in rules] != found else []
-
-
-def _check_rules(kernel: Kernel, chain: Chain, rules_for: Callable[[list[str]], list[Rule]]) -> None:
-    wrong = _wrong_rules(kernel, chain, rules_for)
-    expect(not wrong, f"nftables chain {chain.place} is missing or was changed")
-
-
-def _rules_commands(chain: Chain, rules: list[Rule]) -> list[str]:
-    return [
-        f"nft add table {chain.table}",
-        f"nft add chain {chain.place} '{chain.definition}'",
-        f"nft flush chain {chain.place}",
-        *(f"nft add rule {chain.place} '{rule}'" for rule in rules),
-    ]

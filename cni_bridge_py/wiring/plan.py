@@ -13,17 +13,24 @@ from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.result import IPConfig, Result, Route
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring.filter_steps import (
+    ClearFilter,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    GuardMac,
+    MasqueradePod,
+    WriteAltnames,
+)
 from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import (
     EnableBridgeNetfilter,
     EnableForwarding,
     EnsureBridge,
     EnsureGatewayAddresses,
-    EnsureMacSpoofCheck,
-    EnsureMasquerade,
     EnsureVlanGateway,
     SetPortVlans,
 )
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
     AddRoute,
@@ -34,9 +41,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
-    GuardMac,
     SetUp,
-    UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
 
@@ -137,8 +142,7 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
         steps.append(EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
-        subnets = [ip.address.cidr for ip in ips]
-        steps.append(EnsureMasquerade(config.name, subnets, config.non_masquerade_cidrs))
+        steps.append(EnsureMasquerade(Exceptions(tuple(config.non_masquerade_cidrs))))
     if config.mac_spoof_check:
         steps.append(EnsureMacSpoofCheck())
     return steps
@@ -162,9 +166,7 @@ def cable(links: Links) -> Step:
 
 def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
     """The steps that plug the cable in. `pod` is `namespace/pod` where it is known."""
-    steps: list[Step] = []
-    if config.mac_spoof_check:
-        steps.append(GuardMac(links.host, links.pod_mac))
+    steps: list[Step] = filtered(pod_filter(config, links.host, links.pod_mac, ips))
     steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation))
     if config.vlan or config.vlan_trunk:
         preserve = config.preserve_default_vlan
@@ -182,12 +184,35 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     return steps
 
 
-def detachment(config: NetworkConfig, host: str) -> list[Step]:
-    """The steps that unwire a pod; they need no namespace, and find nothing to do the second time."""
-    steps: list[Step] = [DeleteVethPair(host)]
-    if config.mac_spoof_check:
-        steps.append(UnguardMac(host))
+def pod_filter(config: NetworkConfig, host: str, mac: str, ips: list[IPConfig]) -> PodFilter:
+    """What the packet filter does for an attachment with this MAC and these addresses."""
+    return PodFilter(
+        host,
+        names.host_veth_mac(config.name, host),
+        mac if config.mac_spoof_check else "",
+        tuple(ip.address for ip in ips) if config.ip_masq else (),
+        Exceptions(tuple(config.non_masquerade_cidrs)) if config.ip_masq else Exceptions(),
+    )
+
+
+def filtered(pod: PodFilter) -> list[Step]:
+    """The steps that have the packet filter do so."""
+    steps: list[Step] = []
+    if pod.masqueraded or pod.mac:
+        steps.append(WriteAltnames(pod))
+    if pod.masqueraded:
+        steps.append(MasqueradePod(pod))
+    if pod.mac:
+        steps.append(GuardMac(pod))
     return steps
+
+
+def detachment(config: NetworkConfig, pod: PodFilter, owner: str = "") -> list[Step]:
+    """The steps that unwire a pod; they need no namespace, and find nothing to do the second time.
+
+    With `owner`, a host veth with another MAC stays.
+    """
+    return [DeleteVethPair(pod.host, owner), ClearFilter(pod, config.ip_masq or config.mac_spoof_check)]
 
 
 def foreign_detachment(ifname: str, result: Result | None) -> list[Step]:

@@ -16,10 +16,9 @@ from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
 from cni_bridge_py.cni.request import IFNAMSIZ
 from cni_bridge_py.cni.result import Route
-from cni_bridge_py.kernel import nftables, rtnetlink, sysctl
+from cni_bridge_py.kernel import rtnetlink, sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
-from cni_bridge_py.kernel.nftables import MacRule
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.names import VETH_PREFIX
 from cni_bridge_py.wiring.step import Step, add_address_command, expect, in_pod, on_host
@@ -119,59 +118,6 @@ class AttachToBridge(Step):
             *([f"bridge link set dev {self.host} hairpin on"] if self.hairpin else []),
             *([f"bridge link set dev {self.host} isolated on"] if self.isolated else []),
             f"ip link set {self.host} up",
-        ]
-
-
-@dataclass(frozen=True)
-class GuardMac(Step):
-    """The pod may send from its own MAC and no other."""
-
-    host: str
-    mac: str
-
-    def __str__(self) -> str:
-        return f"what comes out of {self.host} has the pod's MAC"
-
-    def apply(self, kernel: Kernel) -> None:
-        kernel.nftables.guard(self.host, self._rule)
-
-    @property
-    def _rule(self) -> MacRule:
-        return MacRule(self.mac)
-
-    def check(self, kernel: Kernel) -> None:
-        chain = nftables.macspoofchk_chain(self.host)
-        guarded = kernel.nftables.is_guarded(self.host)
-        expect(guarded, f"nftables map {chain.table} {nftables.GUARDED} lacks {self.host}: no MAC spoof check")
-        rules = kernel.nftables.comments(chain)
-        expect(rules == [self._rule.comment], f"nftables chain {chain.place} was changed: no MAC spoof check")
-
-    def commands(self) -> list[str]:
-        chain = nftables.macspoofchk_chain(self.host)
-        return [
-            f"nft add chain {chain.place}",
-            f"nft add rule {chain.place} '{self._rule}'",
-            f"nft add element {chain.table} {nftables.GUARDED} '{{ {self.host} : jump {self.host} }}'",
-        ]
-
-
-@dataclass(frozen=True)
-class UnguardMac(Step):
-    """The rule that kept the pod to its MAC is gone."""
-
-    host: str
-
-    def __str__(self) -> str:
-        return f"no more rule for {self.host}"
-
-    def apply(self, kernel: Kernel) -> None:
-        kernel.nftables.unguard(self.host)
-
-    def commands(self) -> list[str]:
-        chain = nftables.macspoofchk_chain(self.host)
-        return [
-            f"nft delete element {chain.table} {nftables.GUARDED} '{{ {self.host} }}'",
-            f"nft delete chain {chain.place}",
         ]
 
 
@@ -349,16 +295,21 @@ class AddRoute(Step):
 
 @dataclass(frozen=True)
 class DeleteVethPair(Step):
-    """The cable is gone, and with it all that the pod's end had: addresses, routes, its bridge port."""
+    """The cable is gone, and with it all that the pod's end had: addresses, routes, its bridge port.
+
+    With `owner`, a MAC, only where the host's end has that one: another network's is none of ours.
+    """
 
     host: str
+    owner: str = ""
 
     def __str__(self) -> str:
         return f"unplug the pod: {self.host}, and with it the end in the pod"
 
     def apply(self, kernel: Kernel) -> None:
         link = kernel.host.link(self.host)
-        if link and link.kind == "veth":  # something else of that name is somebody else's
+        # Something else of that name is somebody else's.
+        if link and link.kind == "veth" and self.owner in ("", link.mac):
             with Tolerating(ENODEV):  # gone is what was wanted
                 kernel.host.ask(rtnetlink.del_link(self.host))
 

@@ -1,0 +1,105 @@
+"""What the packet filter does for one attachment, and how that is written on the attachment's host veth.
+
+It is written there as alternative names. They go with the link, and nobody who flushes the packet filter flushes
+them: an ADD that finds our table gone learns from them what to put back, for the pods of every network. A person reads
+them in `ip link`:
+
+    veth4935c4fb63a.mac.0a:58:0a:16:00:05           may send from this MAC alone (macspoofchk)
+    veth4935c4fb63a.masquerade.10.22.0.5-16         is masqueraded (ipMasq)
+    veth4935c4fb63a.exceptions.3a1f09cc52d8         but not to the networks of this digest (nonMasqueradeCIDRs)
+    veth4935c4fb63a.exception.10.0.0.0-8            which are these, where they are few
+
+Kernels before 5.5 have no alternative names; there a table that is gone comes back for pods made from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from netaddr import IPNetwork
+
+from cni_bridge_py.addresses import InterfaceAddress, parse_address
+from cni_bridge_py.kernel.rtnetlink import Link
+
+MAC, MASQUERADE, DIGEST, EXCEPTION = "mac", "masquerade", "exceptions", "exception"
+
+MOST_EXCEPTIONS = 32
+"""With more of them nobody could read `ip link`. Then only an ADD of the same network knows them when it puts back."""
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """Networks to which a pod's packets go with the pod's own address (nonMasqueradeCIDRs)."""
+
+    networks: tuple[IPNetwork, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """A name for these networks, whatever their order."""
+        text = " ".join(sorted(map(str, self.networks)))
+        return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True)
+class PodFilter:
+    """What the packet filter does for one attachment.
+
+    `host` is its host veth, `owner` that link's MAC, which tells whose it is (names.host_veth_mac). `mac` is the one
+    MAC that it may send from, empty where it may send from any. `masqueraded` are those of its addresses that are.
+    """
+
+    host: str
+    owner: str
+    mac: str = ""
+    masqueraded: tuple[InterfaceAddress, ...] = ()
+    exceptions: Exceptions = field(default_factory=Exceptions)
+
+
+def altnames(pod: PodFilter) -> list[str]:
+    """The alternative names that the host veth gets."""
+    facts = [(MAC, pod.mac)] if pod.mac else []
+    facts += [(MASQUERADE, _dashed(address)) for address in pod.masqueraded]
+    networks = pod.exceptions.networks if pod.masqueraded else ()
+    if networks:
+        facts.append((DIGEST, pod.exceptions.digest))
+    if len(networks) <= MOST_EXCEPTIONS:
+        facts += [(EXCEPTION, _dashed(network)) for network in networks]
+    return [f"{pod.host}.{key}.{value}" for key, value in facts]
+
+
+def read_altnames(links: Iterable[Link], known: Exceptions) -> list[PodFilter]:
+    """What the packet filter does for the attachments of these links; `known` are exceptions that may be meant."""
+    facts = {link.name: _facts(link) for link in links}
+    lists = [known, *(Exceptions(tuple(each.cidr for each in _addresses(told, EXCEPTION))) for told in facts.values())]
+    by_digest = {each.digest: each for each in lists}
+    return [
+        PodFilter(
+            host=link.name,
+            owner=link.mac,
+            mac=next(iter(facts[link.name].get(MAC, [])), ""),
+            masqueraded=tuple(_addresses(facts[link.name], MASQUERADE)),
+            exceptions=by_digest.get(next(iter(facts[link.name].get(DIGEST, [])), ""), Exceptions()),
+        )
+        for link in links
+        if facts[link.name]
+    ]
+
+
+def _facts(link: Link) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in link.altnames:
+        key, dot, value = name.removeprefix(f"{link.name}.").partition(".")
+        if dot and name.startswith(f"{link.name}.") and key in (MAC, MASQUERADE, DIGEST, EXCEPTION):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def _dashed(network: IPNetwork) -> str:
+    # ip(8) takes no slash in a name.
+    return str(network).replace("/", "-")
+
+
+def _addresses(facts: dict[str, list[str]], key: str) -> list[InterfaceAddress]:
+    return [parse_address(value.replace("-", "/")) for value in facts.get(key, [])]
