@@ -33,8 +33,9 @@ from cni_bridge_py.wiring import names, packet_filter, plan
 from cni_bridge_py.wiring.filter_steps import FILTER_STEPS, has_nftables
 from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import has_bridge_netfilter
+from cni_bridge_py.wiring.plan import Wiring
 from cni_bridge_py.wiring.pod_filter import PodFilter
-from cni_bridge_py.wiring.step import Explained, apply_all, check_all
+from cni_bridge_py.wiring.step import Explained, apply_all, check_all, expect, in_pod, on_host
 
 Ipam = HostLocal | Delegated | NoIpam
 
@@ -55,7 +56,8 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
                 apply_all(wiring.until_cable, kernel)
             # There is a cable now, by which everybody can see that the lease is not dead: the rest needs no lock.
             apply_all(wiring.afterwards, kernel)
-            interfaces = _interfaces(kernel, config, wiring.links)
+            interfaces = _interfaces(kernel, config, wiring)
+            ipam.confirm(wiring.ips)
             made = Result(interfaces, wiring.ips, wiring.routes, config.dns or addresses.dns)
             return encode(made, config.cni_version)
         except BaseException:
@@ -236,16 +238,23 @@ def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel
     apply_all(rest, kernel)
 
 
-def _interfaces(kernel: Kernel, config: NetworkConfig, links: Links) -> list[Interface]:
-    """The attachment's links as the kernel has them: bridge, host veth, pod interface, and a VLAN's gateway."""
-    found = [
-        (kernel.host.link(links.bridge), ""),
-        (kernel.host.link(links.host), ""),
-        (kernel.pod.link(links.pod), kernel.pod_netns.path),
-    ]
+def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[Interface]:
+    """The attachment's links as the kernel has them: bridge, host veth, pod interface, and a VLAN's gateway.
+
+    Raises CniError 105 where they, or the pod's addresses, are not as the steps left them: something else may have
+    taken them away in the meantime.
+    """
+    bridge, host = on_host(kernel, wiring.links.bridge), on_host(kernel, wiring.links.host)
+    pod = in_pod(kernel, wiring.links.pod)
+    expect(host.master == bridge.index, f"{host.name} is not a port of bridge {bridge.name} any more")
+    for version in sorted({ip.version for ip in wiring.ips}):
+        present = kernel.pod.addresses(pod.index, version)
+        for ip in wiring.ips:
+            expect(ip.version != version or ip.address in present, f"{pod.name} has not {ip.address} any more")
+    found = [(bridge, ""), (host, ""), (pod, kernel.pod_netns.path)]
     if config.vlan and config.is_gateway:
-        found.append((kernel.host.link(plan.gateway_interface(config)), ""))
-    return [Interface(link.name, link.mac, sandbox, link.mtu) for link, sandbox in found if link]
+        found.append((on_host(kernel, plan.gateway_interface(config)), ""))
+    return [Interface(link.name, link.mac, sandbox, link.mtu) for link, sandbox in found]
 
 
 def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:

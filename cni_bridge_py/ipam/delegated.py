@@ -49,6 +49,9 @@ class Delegated:
         """Give the addresses back."""
         self._run("DEL")
 
+    def confirm(self, ips: list[IPConfig]) -> None:
+        """Whether they are still held only the plugin knows."""
+
     def check(self, ips: list[IPConfig]) -> None:
         """Ask whether the addresses are held. Raises CniError."""
         self._run("CHECK")

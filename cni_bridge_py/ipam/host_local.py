@@ -139,6 +139,13 @@ class HostLocal:
         """The addresses that the attachment holds."""
         return self._store.of_attachment(self._attachment.key)
 
+    def confirm(self, ips: list[IPConfig]) -> None:
+        """See that the attachment still holds what `add` gave it: the directory may have been deleted since.
+
+        Raises CniError 105.
+        """
+        self.check(ips)
+
     def check(self, ips: list[IPConfig]) -> None:
         """See that the attachment holds the lease of each of its addresses.
 

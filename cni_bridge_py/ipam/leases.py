@@ -2,8 +2,11 @@
 
     <dataDir>/<network>/<ip>                        container id CRLF interface name: who holds <ip>
     <dataDir>/<network>/last_reserved_ip.<n>        the address given out last from range set <n>
-    <dataDir>/<network>/lock                        flock(2) on this one guards all of the above
-    <dataDir>/<network>/.attachments/<key>/<ip>     ours alone: the same file, hard-linked
+    <dataDir>/<network>/lock                        flock(2) on this one guards all of the above; it holds the names of
+                                                    the nodes whose pods' leases are all here
+    <dataDir>/<network>/.attachments/<key>/<ip>@<node>   ours alone: the same file, hard-linked
+
+A node is a network namespace, since a boot (kernel.netns.identity): others may use the same directory.
 
 A lease of ours is written under `.attachments` first and then linked to its place: link(2) is the atomic claim, so
 that no lease is ever seen half-written, and an attachment's leases are found without reading all the others. The
@@ -20,6 +23,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from errno import EISDIR, ELOOP, ENXIO
 from fcntl import LOCK_EX, flock
+from functools import cached_property
 from socket import AF_INET, AF_INET6, inet_pton
 from types import TracebackType
 
@@ -27,6 +31,7 @@ from netaddr import IPAddress
 
 from cni_bridge_py.addresses import parse_ip
 from cni_bridge_py.cni.errors import IO_FAILURE, CniError
+from cni_bridge_py.kernel.netns import identity
 
 INDEX = ".attachments"
 LARGEST_LEASE = 1 << 17
@@ -36,9 +41,9 @@ LAST_RESERVED = "last_reserved_ip."
 LEADING = frozenset("0123456789abcdef:")
 """What an address may start with, which no other file of the store does."""
 
-MODE = 0o777
-INCOMPLETE, COMPLETE = 0o400, 0o600
-"""Modes of the lock. A directory that was deleted, or cleared, comes back with another lock, of the first one."""
+AT = "@"
+LARGEST_LOCK = 1 << 16
+"""Bytes."""
 
 NO_REGULAR_FILE = (EISDIR, ELOOP, ENXIO)
 """What open(2) or read(2) says of a directory, a symbolic link, a socket."""
@@ -54,6 +59,11 @@ class LeaseStore:
     def __init__(self, data_dir: str, network: str) -> None:
         self.path = f"{data_dir}/{network}"
         self._lock = -1
+
+    @cached_property
+    def node(self) -> str:
+        """This node's name in the index."""
+        return identity()
 
     def __enter__(self) -> LeaseStore:
         try:
@@ -72,7 +82,7 @@ class LeaseStore:
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
         _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, INCOMPLETE)
+        self._lock = _open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT, 0o600)
         flock(self._lock, LOCK_EX)
         if os.fstat(self._lock).st_nlink:
             return True
@@ -80,23 +90,34 @@ class LeaseStore:
         return False
 
     def is_complete(self) -> bool:
-        """Whether the lock is one that `complete` has seen: else the leases of pods that are there may be gone."""
-        return os.fstat(self._lock).st_mode & MODE == COMPLETE
+        """Whether `complete` has been called in this directory: else the leases of this node's pods may be gone."""
+        return self.node in self._complete_nodes()
 
     def complete(self, attachments: Iterable[tuple[str, str]]) -> None:
-        """Write the leases anew that attachments, as (key, ip), do not have any more."""
+        """Write the leases anew that this node's attachments, as (key, ip), do not have any more."""
         for key, ip in attachments:
-            mine = f"{self.path}/{INDEX}/{key}/{ip}"
+            mine = f"{self.path}/{INDEX}/{key}/{self._entry(ip)}"
             if not _is_written(mine):
                 self.claim(ip, key, "", key)  # whose id only the runtime knows
                 continue
             with suppress(FileExistsError):
                 os.link(mine, f"{self.path}/{ip}")
-        os.fchmod(self._lock, COMPLETE)
+        nodes = [*filter(self._is_of_this_boot, self._complete_nodes()), self.node]
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, "".join(f"{node}\n" for node in nodes).encode(), 0)
+
+    def _complete_nodes(self) -> list[str]:
+        return os.pread(self._lock, LARGEST_LOCK, 0).decode(errors="replace").split()
+
+    def _entry(self, ip: str) -> str:
+        return f"{ip}{AT}{self.node}"
+
+    def _is_of_this_boot(self, node: str) -> bool:
+        return node.partition(".")[0] == self.node.partition(".")[0]
 
     def claim(self, ip: str, container_id: str, ifname: str, key: str) -> bool:
         """Take `ip` for an attachment; return whether it was free. `key` is the attachment's name in the index."""
-        mine = f"{self.path}/{INDEX}/{key}/{ip}"
+        mine = f"{self.path}/{INDEX}/{key}/{self._entry(ip)}"
         _make_directory(f"{self.path}/{INDEX}/{key}")
         _write(mine, f"{container_id}\r\n{ifname}")
         try:
@@ -129,12 +150,21 @@ class LeaseStore:
             _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
 
     def attachments(self) -> list[str]:
-        """The keys of the attachments that hold leases of ours."""
-        return [entry.name for entry in _scan(f"{self.path}/{INDEX}") if entry.is_dir(follow_symlinks=False)]
+        """The keys of this node's attachments that hold leases of ours.
+
+        Those that another network namespace of this boot made are left out: their pods cannot be seen from here.
+        """
+        keys = [entry.name for entry in _scan(f"{self.path}/{INDEX}") if entry.is_dir(follow_symlinks=False)]
+        return [key for key in keys if not any(map(self._is_elsewhere, _entries(f"{self.path}/{INDEX}/{key}")))]
+
+    def _is_elsewhere(self, entry: str) -> bool:
+        node = entry.partition(AT)[2]
+        return node != self.node and self._is_of_this_boot(node)
 
     def of_attachment(self, key: str) -> list[str]:
         """The addresses that an attachment holds through the index."""
-        return [ip for ip in _entries(f"{self.path}/{INDEX}/{key}") if self._is_claimed(key, ip)]
+        entries = _entries(f"{self.path}/{INDEX}/{key}")
+        return [_ip_of(entry) for entry in entries if self._is_claimed(key, entry)]
 
     def holder(self, ip: str) -> tuple[str, str] | None:
         """Container id and interface name of who holds `ip` (no interface name in leases of before 2018).
@@ -155,13 +185,13 @@ class LeaseStore:
         """Release what an attachment holds through the index; nothing held is no error."""
         folder = f"{self.path}/{INDEX}/{key}"
         try:
-            ips = os.listdir(folder)
+            entries = os.listdir(folder)
         except FileNotFoundError:
             return
-        for ip in ips:
-            if self._is_claimed(key, ip):
-                _remove(f"{self.path}/{ip}")
-            _remove(f"{folder}/{ip}")
+        for entry in entries:
+            if self._is_claimed(key, entry):
+                _remove(f"{self.path}/{_ip_of(entry)}")
+            _remove(f"{folder}/{entry}")
         os.rmdir(folder)
 
     def release(self, ip: str) -> None:
@@ -184,12 +214,17 @@ class LeaseStore:
         entries = _scan(self.path)
         return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
-    def _is_claimed(self, key: str, ip: str) -> bool:
+    def _is_claimed(self, key: str, entry: str) -> bool:
         # Between writing and linking we may have been killed, and the address since given to another.
         try:
-            return _identity(f"{self.path}/{INDEX}/{key}/{ip}") == _identity(f"{self.path}/{ip}")
+            return _identity(f"{self.path}/{INDEX}/{key}/{entry}") == _identity(f"{self.path}/{_ip_of(entry)}")
         except FileNotFoundError:
             return False
+
+
+def _ip_of(entry: str) -> str:
+    """The address that an entry of the index is about."""
+    return entry.partition(AT)[0]
 
 
 def _is_ip(name: str) -> bool:

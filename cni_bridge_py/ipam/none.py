@@ -30,6 +30,9 @@ class NoIpam:
     def delete(self, ips: list[IPConfig]) -> None:
         """Nothing is held."""
 
+    def confirm(self, ips: list[IPConfig]) -> None:
+        """Nothing is held."""
+
     def check(self, ips: list[IPConfig]) -> None:
         """Nothing is to be held."""
 

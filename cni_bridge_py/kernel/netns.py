@@ -8,6 +8,8 @@ from contextlib import suppress
 from fcntl import ioctl
 from types import TracebackType
 
+from cni_bridge_py.kernel import sysctl
+
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703
 OWN = "/proc/self/ns/net"
@@ -24,6 +26,16 @@ else:
         if _libc.setns(fd, nstype) != 0:
             errno = ctypes.get_errno()
             raise OSError(errno, os.strerror(errno))
+
+
+def identity() -> str:
+    """What tells the network namespace that the process is in from others, of this boot and of earlier ones.
+
+    `3f2a91c4.4026531840`: the start of the kernel's boot id (random(4)), and the namespace's inode number. Those of one
+    boot differ while both are there; a number is used again when its namespace is gone.
+    """
+    boot = sysctl.read("kernel/random/boot_id")[:8]
+    return f"{boot}.{os.stat(OWN).st_ino}"
 
 
 class NotANetworkNamespace(Exception):

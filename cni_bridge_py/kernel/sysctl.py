@@ -1,4 +1,4 @@
-"""Kernel parameters of the network namespace that the process is in (sysctl(8), proc_sys_net(5))."""
+"""Kernel parameters: those of net/ are of the network namespace that the process is in (sysctl(8), proc(5))."""
 
 from __future__ import annotations
 

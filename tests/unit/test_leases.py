@@ -13,6 +13,7 @@ import pytest
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal, preview, read_resolv_conf
 from cni_bridge_py.ipam.leases import LeaseStore
+from cni_bridge_py.kernel.netns import identity
 from tests.unit.support import host_local, ip_config, network, range_sets, refusal
 
 ONE = Attachment("container-1", "eth0", "veth1")
@@ -94,7 +95,7 @@ def leases(directory: Directory) -> set[str]:
 
 def tree(directory: Directory) -> list[str]:
     """All that is there, but for the lock and what round-robin remembers."""
-    found = [str(path.relative_to(directory)) for path in directory.rglob("*")]
+    found = [str(path.relative_to(directory)).removesuffix(f"@{identity()}") for path in directory.rglob("*")]
     return sorted(path for path in found if path not in ("lock", ".attachments") and not path.startswith("last_"))
 
 
@@ -115,7 +116,7 @@ def test_the_files_are_host_locals(store: LeaseStore, directory: Directory) -> N
 def test_the_index_holds_the_same_file_under_another_name(store: LeaseStore, directory: Directory) -> None:
     give(store, ONE, [SLASH_29])
     lease = directory / "10.1.0.2"
-    assert lease.samefile(directory / ".attachments/veth1/10.1.0.2")
+    assert lease.samefile(directory / f".attachments/veth1/10.1.0.2@{identity()}")
     assert lease.stat().st_nlink == 2
 
 
@@ -677,3 +678,42 @@ def test_a_resolv_conf_that_cannot_be_read_claims_nothing(tmp_path: Path) -> Non
     with pytest.raises(CniError, match=r"ipam\.resolvConf"), HostLocal(config, "net", ONE, nobody_is_asked) as each:
         each.add()
     assert tree(tmp_path / "networks/net") == []
+
+
+# Nodes that share a directory
+
+
+def elsewhere(store: LeaseStore, node: str) -> LeaseStore:
+    """The same directory, as another network namespace or another boot sees it."""
+    data_dir, _, name = store.path.rpartition("/")
+    other = LeaseStore(data_dir, name)
+    other.node = node
+    return other
+
+
+@pytest.mark.parametrize(("node", "is_ours"), [("{boot}.1", False), ("00000000.1", True), ("", True)])
+def test_what_another_network_namespace_of_this_boot_holds_is_not_ours(
+    store: LeaseStore, node: str, is_ours: bool
+) -> None:
+    boot = identity().partition(".")[0]
+    with elsewhere(store, node.format(boot=boot)) as other:
+        assert other.claim("10.1.0.2", "container-1", "eth0", "veth1")
+        assert other.attachments() == ["veth1"]
+    assert store.attachments() == (["veth1"] if is_ours else [])
+    with store:
+        store.release_attachment("veth1")
+    assert store.taken(4) == set()
+
+
+def test_each_node_writes_its_pods_leases_anew(store: LeaseStore) -> None:
+    boot = identity().partition(".")[0]
+    former_boot, other = elsewhere(store, "00000000.1"), elsewhere(store, f"{boot}.1")
+    for each in (former_boot, other, store):
+        with each:
+            assert not each.is_complete()
+            each.complete([])
+            assert each.is_complete()
+    with other:
+        assert other.is_complete()
+    with former_boot:
+        assert not former_boot.is_complete()
