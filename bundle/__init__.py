@@ -1,1 +1,1 @@
-"""What cni-bridge-py.spec makes the executable of."""
+"""How the executable is made: an interpreter that is started once, when it is built. See README.md."""

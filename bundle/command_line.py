@@ -1,11 +1,11 @@
-"""What a person gets: the command line, in the environment that it was started with."""
+"""What PyInstaller's executable runs: the command line, or the plugin, in the environment that it was started with."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from cni_bridge_py.cli import main
+from cni_bridge_py.__main__ import main
 
 BOOTLOADER_VARIABLES = (
     "_PYI_APPLICATION_HOME_DIR",
@@ -19,7 +19,7 @@ def restore_environment() -> None:
     """Take back what PyInstaller's bootloader set for itself, so that no child process inherits it.
 
     The dynamic loader read LD_LIBRARY_PATH when this process started, so this process still finds
-    the bundle's libraries. The value from before, if there was one, is in LD_LIBRARY_PATH_ORIG.
+    its libraries. The value from before, if there was one, is in LD_LIBRARY_PATH_ORIG.
     """
     for name in BOOTLOADER_VARIABLES:
         os.environ.pop(name, None)

@@ -12,7 +12,7 @@ import pytest
 # Helpers assert, too. This has to come before anything imports them.
 pytest.register_assert_rewrite("tests.faults", "tests.harness", "tests.kernel")
 
-from tests.bundle import build_bundle  # noqa: E402
+from tests.bundle import build_executable  # noqa: E402
 from tests.harness import Node, Plugin  # noqa: E402
 
 
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--plugin",
         default="frozen",
-        help="the plugin under test: `frozen` (the bundle, the default), `source`, or the path of an executable",
+        help="the plugin under test: `frozen` (the executable, the default), `source`, or an executable's path",
     )
     parser.addoption("--kind-cluster", metavar="NAME", help="the kind cluster to test (default: one that is made)")
     parser.addoption(
@@ -33,7 +33,7 @@ def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The plugin under test, as `--plugin` chooses it."""
     choice: str = request.config.getoption("--plugin")
     if choice == "frozen":
-        return Plugin(build_bundle() / "cni-bridge-py")
+        return Plugin(build_executable())
     if choice == "source":
         return Plugin.from_source(tmp_path_factory.mktemp("bin"))
     return Plugin(Path(choice).resolve())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bundle import build_bundle
+from tests.bundle import build_executable
 from tests.faults.sweep import Sweep
 from tests.harness import Node, Plugin
 
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def frozen() -> Plugin:
     """The executable, whatever plugin is under test: for what is true of it alone."""
-    return Plugin(build_bundle() / "cni-bridge-py")
+    return Plugin(build_executable())
 
 
 @pytest.fixture

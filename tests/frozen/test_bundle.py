@@ -1,31 +1,30 @@
-"""The bundle starts on any node, from any place, without leaving anything, and is no different from the package."""
+"""The executable starts on any node, from any place, without leaving anything, and is no different from the package."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import runpy
 import shutil
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bundle import freeze
-from tests.bundle import CHECKOUT, build_bundle
+from tests.bundle import CHECKOUT, build_executable
 from tests.harness import Node, Plugin
-from tests.unit.test_imports import OURS
 
 CONF = json.loads((CHECKOUT / "conf/10-bridge.conf").read_text())
+ASK = {"CNI_COMMAND": "VERSION"}
 
 
 @pytest.fixture(scope="module")
 def executable() -> Path:
-    return build_bundle() / "cni-bridge-py"
+    return build_executable()
 
 
 def run(*argv: str | Path, env: dict[str, str] | None = None, stdin: str = "") -> str:
@@ -34,9 +33,9 @@ def run(*argv: str | Path, env: dict[str, str] | None = None, stdin: str = "") -
     return done.stdout
 
 
-def supported_versions(*argv: str | Path) -> Sequence[str]:
+def supported_versions(*argv: str | Path, env: dict[str, str] = ASK) -> Sequence[str]:
     """What the plugin answers to VERSION when it is started by this command."""
-    answer = run(*argv, env={"CNI_COMMAND": "VERSION"}, stdin='{"cniVersion": "1.0.0"}')
+    answer = run(*argv, env=env, stdin='{"cniVersion": "1.0.0"}')
     versions: Sequence[str] = json.loads(answer)["supportedVersions"]
     return versions
 
@@ -44,17 +43,10 @@ def supported_versions(*argv: str | Path) -> Sequence[str]:
 # --- where it starts ---
 
 
-def test_it_starts_where_there_is_nothing_but_the_c_library(executable: Path, tmp_path: Path, root: None) -> None:
-    libraries = re.findall(r"/\S*/lib\S+|/lib64/ld-\S+", run("ldd", executable))
-    python = next(executable.parent.glob(".cni-bridge-py/libpython*"))
-    libraries += re.findall(r"/lib/\S*/lib[cm]\.\S+", run("ldd", python))
-    for library in libraries:
-        (tmp_path / library[1:]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, tmp_path / library[1:])
-    shutil.copytree(executable.parent, tmp_path / "opt/cni/bin")
-    (tmp_path / "proc").mkdir()
-    in_it = 'mount -t proc proc "$0/proc" && exec /usr/sbin/chroot "$0" /opt/cni/bin/cni-bridge-py'
-    assert "1.0.0" in supported_versions("unshare", "--mount", "--pid", "--fork", "sh", "-c", in_it, tmp_path)
+def test_it_starts_where_there_is_nothing_else_at_all(executable: Path, tmp_path: Path, root: None) -> None:
+    shutil.copy(executable, tmp_path / "plugin")
+    assert list(tmp_path.iterdir()) == [tmp_path / "plugin"]
+    assert "1.0.0" in supported_versions("/usr/sbin/chroot", tmp_path, "/plugin")
 
 
 @pytest.mark.parametrize("name", ["cni-bridge-py", "host-local-py"])
@@ -63,59 +55,132 @@ def test_it_starts_through_a_link_in_another_directory(executable: Path, tmp_pat
     assert "1.0.0" in supported_versions(tmp_path / name)
 
 
-def test_it_starts_through_a_relative_link_beside_it(executable: Path, tmp_path: Path) -> None:
-    bin_dir = shutil.copytree(executable.parent, tmp_path / "bin")
-    (bin_dir / "host-local-py").symlink_to("cni-bridge-py")
-    assert "1.0.0" in supported_versions(bin_dir / "host-local-py")
+def test_it_starts_wherever_a_file_may_be_executed(executable: Path, tmp_path: Path) -> None:
+    copy = shutil.copy(executable, tmp_path / "any name")
+    copy.chmod(0o111)
+    assert "1.0.0" in supported_versions(copy)
 
 
-def test_it_starts_where_it_may_not_write(executable: Path, tmp_path: Path) -> None:
-    directory = shutil.copytree(executable.parent, tmp_path / "bin")
-    subprocess.run(["chmod", "-R", "a-w", directory], check=True)
-    assert "1.0.0" in supported_versions(directory / "cni-bridge-py")
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "ulimit -v 40000",
+        "ulimit -s 256",
+        "ulimit -n 5",
+        "exec 0</dev/null",
+        "exec 2>&-",
+        "trap '' HUP INT TERM CHLD",
+        "umask 0777",
+        "cd / && export PATH=",
+    ],
+)
+def test_it_starts_under_any_circumstances(executable: Path, limit: str) -> None:
+    assert "1.0.0" in supported_versions("/bin/sh", "-c", f'{limit}; exec "$0"', executable)
 
 
-@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "en_US.ISO-8859-1"])
-def test_it_reads_and_writes_utf8_in_every_locale(executable: Path, tmp_path: Path, locale: str) -> None:
-    conf = tmp_path / "Büro.conf"
-    conf.write_text(json.dumps({**CONF, "bridge": "büro0"}, ensure_ascii=False))
-    assert "büro0" in run(executable, "explain", "--conf", conf, env={"LC_ALL": locale})
+@pytest.mark.parametrize("flag", ["--addr-no-randomize", "--addr-compat-layout", "--read-implies-exec"])
+def test_it_starts_wherever_the_kernel_puts_its_stack(executable: Path, flag: str) -> None:
+    assert "1.0.0" in supported_versions("/usr/bin/setarch", flag, executable)
+
+
+def test_many_at_once_start_the_same(executable: Path) -> None:
+    with ThreadPoolExecutor(20) as runtime:
+        answers = set(runtime.map(lambda _: run(executable, env=ASK), range(500)))
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        {"LC_ALL": "en_US.ISO-8859-1"},
+        {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"},
+        {"PYTHONMALLOC": "debug", "PYTHONDEVMODE": "1", "PYTHONFAULTHANDLER": "1"},
+        {"PYTHONVERBOSE": "1", "PYTHONSTARTUP": "/nowhere", "PYTHONHASHSEED": "7"},
+        {"LD_PRELOAD": "/nowhere", "LD_LIBRARY_PATH": "/nowhere"},
+        {"TZ": "America/New_York", "HOME": ""},
+        {"LARGE": "x" * 100_000},
+    ],
+)
+def test_no_variable_makes_it_start_in_another_way(executable: Path, variable: dict[str, str]) -> None:
+    done = subprocess.run(executable, env=ASK | variable, input="", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run(executable, env=ASK)
+
+
+# --- what is in it ---
+
+
+def program_headers(executable: Path) -> Iterator[tuple[int, int]]:
+    """Type and flags of each segment (elf(5), Elf64_Phdr)."""
+    data = executable.read_bytes()
+    offset, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
+    for number in range(count):
+        kind, flags = struct.unpack_from("<II", data, offset + number * size)
+        yield kind, flags
+
+
+def test_no_page_is_both_writable_and_executable(executable: Path) -> None:
+    load, stack, execute, write = 1, 0x6474E551, 1, 2
+    segments = list(program_headers(executable))
+    assert {kind for kind, _ in segments} >= {load, stack}
+    assert [flags for kind, flags in segments if kind == load and flags & execute and flags & write] == []
+    assert [flags for kind, flags in segments if kind == stack and flags & execute] == []
+
+
+def test_no_memory_is_made_executable(executable: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    supported_versions("strace", "-f", "-e", "trace=mmap,mprotect,pkey_mprotect", "-o", trace, executable)
+    assert "PROT_READ" in trace.read_text()
+    assert "PROT_EXEC" not in trace.read_text()
+
+
+def test_it_wants_no_other_file(executable: Path) -> None:
+    interpreter, dynamic = 3, 2
+    assert {kind for kind, _ in program_headers(executable)} & {interpreter, dynamic} == set()
+
+
+def test_nothing_of_the_machine_that_built_it_is_in_it(executable: Path) -> None:
+    data = executable.read_bytes()
+    home, user = os.environ.get("HOME", "/root"), str(CHECKOUT)
+    for each in (user, home + "/", os.uname().nodename + ".", "site-packages", ".venv", "/tmp/", sys.prefix + "/"):
+        assert each.encode() not in data, each
+
+
+def test_it_weighs_a_few_megabytes(executable: Path) -> None:
+    assert executable.stat().st_size < 12e6
 
 
 # --- what it leaves ---
 
 
-def test_starting_it_writes_no_file_and_reads_none_of_another_python(executable: Path, tmp_path: Path) -> None:
+def test_starting_it_opens_no_file(executable: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     supported_versions("strace", "-f", "-e", "trace=%file", "-o", trace, executable)
-    calls = trace.read_text().splitlines()
-    assert len(calls) > 10
-    assert [call for call in calls if re.search(r"O_CREAT|O_WRONLY|O_RDWR|mkdir|rename|unlink|symlink", call)] == []
-    found = [call for call in calls if "/python3" in call and str(executable.parent) not in call and "= -1" not in call]
-    assert found == []
+    calls = [line for line in trace.read_text().splitlines() if "(" in line and "execve(" not in line]
+    # libc asks for its own name, and what it can of its standard streams.
+    assert [call for call in calls if "readlink" not in call and "fstat" not in call] == []
 
 
-@pytest.mark.parametrize("library_path", [None, "/opt/lib"])
-def test_children_of_the_command_line_inherit_the_environment_that_it_was_started_with(
-    monkeypatch: pytest.MonkeyPatch, library_path: str | None
-) -> None:
-    # What PyInstaller's bootloader adds, in front of the program's own start.
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/cni/bin/.cni-bridge-py")
-    if library_path:
-        monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", library_path)
-    for name in ("_PYI_ARCHIVE_FILE", "_PYI_APPLICATION_HOME_DIR", "_PYI_PARENT_PROCESS_LEVEL"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr("cni_bridge_py.cli.main", lambda: 3)
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(CHECKOUT / "bundle/command_line.py"))
-    assert ended.value.code == 3
-    assert os.environ.get("LD_LIBRARY_PATH") == library_path
-    assert [name for name in os.environ if name.startswith("_PYI") or name.endswith("_ORIG")] == []
+def signals(text: str, name: str) -> set[int]:
+    """The signals that a line of proc_pid_status(5) has."""
+    mask = int(re.findall(rf"^{name}:\s*(\w+)$", text, re.MULTILINE)[0], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
-def test_it_weighs_a_few_megabytes(executable: Path) -> None:
-    files = [file for file in executable.parent.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 15e6
+def test_its_signals_are_its_callers_but_for_two(executable: Path) -> None:
+    """SIGPIPE is ignored and SIGCHLD is not, whatever they were; and nothing is caught."""
+    hangup, interrupt, child, pipe = 1, 2, 17, 13
+    script = 'trap "" HUP INT CHLD; exec "$0"'
+    with subprocess.Popen(["bash", "-c", script, executable], env=ASK, stdin=subprocess.PIPE) as waiting:
+        status = Path(f"/proc/{waiting.pid}/status")
+        while Path(f"/proc/{waiting.pid}/exe").resolve() != executable or "S (sleeping)" not in status.read_text():
+            pass
+        text = status.read_text()
+    ignored = signals(text, "SigIgn")
+    assert ignored >= {hangup, interrupt, pipe}
+    assert child not in ignored
+    assert signals(text, "SigCgt") == set()
+    assert signals(text, "SigBlk") == set()
 
 
 # --- what it does ---
@@ -141,7 +206,7 @@ def test_errors_are_answered_with_an_exit_status(executable: Path) -> None:
 )
 @pytest.mark.parametrize("name", ["cni-bridge-py", "host-local-py"])
 def test_it_says_of_a_text_what_the_package_says(executable: Path, tmp_path: Path, text: bytes, name: str) -> None:
-    """Its interpreter starts without the codecs, the standard streams and the finding of modules in files."""
+    """Codecs and messages are there, too, though nothing can be imported."""
     (tmp_path / name).symlink_to(executable)
     netns = "/proc/self/ns/net"
     parameters: dict[str, str | bytes] = {
@@ -169,28 +234,24 @@ def test_it_reads_resolv_conf(executable: Path, node: Node) -> None:
     assert dns == {"nameservers": ["192.0.2.53"], "search": ["a.example", "b.example"]}
 
 
-def test_every_call_makes_the_modules_of_an_add_and_no_other() -> None:
-    made = {name for name, _, _ in freeze.modules_of(freeze.AT_ONCE)}
-    assert made == OURS | {"__future__", "cni_bridge_py.__main__"}
+def test_without_a_runtime_it_says_what_it_is_and_where_the_command_line_is(
+    executable: Path, tmp_path: Path, root: None
+) -> None:
+    shutil.copy(executable, tmp_path / "plugin")
+    # Where the command line is not installed.
+    done = subprocess.run(["/usr/sbin/chroot", tmp_path, "/plugin", "demo"], env={}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    for word in ("CNI plugin", "CNI_COMMAND", "demo", "explain", "/usr/local/lib/cni-bridge-py/command-line"):
+        assert word in done.stderr
 
 
-def test_without_a_runtime_it_says_how_to_use_it(executable: Path) -> None:
-    said = run(executable)
-    assert "CNI_COMMAND" in said
-    assert "demo" in said
-
-
-def test_it_explains_the_shipped_configuration(executable: Path) -> None:
-    said = run(executable, "explain", "--conf", CHECKOUT / "conf/10-bridge.conf")
-    assert re.search(r"ip link add .*cni0.* type bridge", said)
-
-
-def test_its_demo_shows_two_pods_and_leaves_nothing(executable: Path, root: None) -> None:
-    links = run("ip", "-json", "link")
-    said = run(executable, "demo")
-    assert "10.22.0.2" in said
-    assert "10.22.0.3" in said
-    assert run("ip", "-json", "link") == links
+def test_without_a_runtime_it_becomes_the_command_line(executable: Path, tmp_path: Path, root: None) -> None:
+    command_line = tmp_path / "usr/local/lib/cni-bridge-py/command-line"
+    command_line.parent.mkdir(parents=True)
+    shutil.copy("/bin/busybox", command_line)  # which goes by the name that it is started with
+    shutil.copy(executable, tmp_path / "echo")
+    assert run("/usr/sbin/chroot", tmp_path, "/echo", "demo", "10") == "demo 10\n"
 
 
 def test_a_burst_of_a_hundred_pods_leaves_the_node_as_it_was(executable: Path, node: Node) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from tests.bundle import CHECKOUT, build_bundle
+from tests.bundle import CHECKOUT, build_executable
 from tests.harness import Node, Plugin
 
 CONF = json.loads((CHECKOUT / "conf/10-bridge.conf").read_text())
@@ -39,7 +39,7 @@ COST = {
 
 @pytest.mark.parametrize("verb", COST)
 def test_system_calls(node: Node, verb: str) -> None:
-    plugin = Plugin(build_bundle() / "cni-bridge-py")
+    plugin = Plugin(build_executable())
     trace = node.directory / "trace"
     traced = Plugin(["strace", "-f", "-o", str(trace), *plugin.argv])
     plugin.add(node, CONF, node.pod())  # which makes what pods share

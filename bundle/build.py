@@ -1,0 +1,284 @@
+"""Builds the plugin's executable: `python3 -m bundle.build --output FILE`, in the checkout.
+
+The Python that runs this becomes part of the executable, so it has to be one with a static library. README.md beside
+this file tells how the executable works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent
+PACKAGE = "cni_bridge_py"
+
+FOR_PEOPLE = ["agent", "cli", "node"]
+"""Parts of the package that stay out: they are run by hand or for a long time, by a Python that starts as usual."""
+
+EMPTY = ["importlib.resources"]
+"""Imported by a library for what nothing here uses: an empty module stands for each.
+
+importlib.resources: netaddr's, for its list of makers of network cards. It brings tempfile and random, with a seed.
+"""
+
+RENAMED = {
+    "malloc": "heap_malloc",
+    "calloc": "heap_calloc",
+    "realloc": "heap_realloc",
+    "free": "heap_free",
+    "pthread_self": "snapshot_pthread_self",
+}
+"""What Python's library finds in heap.c and snapshot.c in place of libc's."""
+
+INIT_FUNCTIONS = {
+    "builtins": "NULL",
+    "sys": "NULL",
+    "_warnings": "_PyWarnings_Init",
+    "marshal": "PyMarshal_Init",
+}
+"""Of extension modules that are not made by a function of the usual name: see Modules/config.c of Python."""
+
+NO_STATIC_LIBRARY = 3
+"""The exit status if this Python cannot become an executable."""
+
+PLAN_CHANGED = 3
+"""snapshot.c's exit status if the interpreter has to be started once more."""
+
+MOST_STARTS = 5
+"""The second does it, if the interpreter starts the same way each time."""
+
+LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
+"""Symbols that no library has."""
+
+THREAD_LOCALS = {"_Py_tss_tstate", "pkgcontext", "_mi_heap_default", "recurse"}
+"""Thread-local variables of Python's library, which no snapshot has: snapshot.c sets the first, and the others are as
+they should be when a process starts (the name of the extension module that is being imported; mimalloc's)."""
+
+# Run by the interpreter that the library belongs to: import modules, and tell about all that came, what it is made of.
+DISCOVER = """
+import sys
+sys.path[:], missing, empty, names = eval(sys.argv[1])
+for name in missing:
+    sys.modules[name] = None
+for name in empty:
+    sys.modules[name] = type(sys)(name)
+for name in names:
+    __import__(name)
+for name, module in sys.modules.items():
+    if name != "__main__" and module and module.__spec__:
+        print(name, int(hasattr(module, "__path__")), module.__spec__.origin)
+"""
+
+class NoStaticLibraryError(Exception):
+    """This Python has no static library, or one that lacks what the plugin needs."""
+
+
+def main() -> int:
+    """Build what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="bundle.build", description=__doc__)
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the executable to make")
+    output: Path = parser.parse_args().output.absolute()
+    try:
+        build(output)
+    except NoStaticLibraryError as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return NO_STATIC_LIBRARY
+    except subprocess.CalledProcessError as error:
+        print(f"bundle: failed with status {error.returncode}: {' '.join(map(str, error.cmd))[:500]}", file=sys.stderr)
+        print(error.stderr or "", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build(output: Path) -> None:
+    """Make the executable `output`, which replaces another of that name at once or not at all.
+
+    Raises NoStaticLibraryError, and subprocess.CalledProcessError if a tool fails.
+    """
+    symbols = Symbols(static_library())
+    with tempfile.TemporaryDirectory(prefix="cni-bridge-py-") as work:
+        _say("looking for the modules")
+        modules = discover(symbols)
+        _say(f"linking Python {sys.version.partition(' ')[0]}")
+        linked = link(symbols, modules, Path(work))
+        _say("starting the interpreter and writing its memory")
+        made = snapshot(linked, modules, Path(work))
+        _say("testing the executable")
+        try_out(made)
+        beside = output.with_name(f".{output.name}.{os.getpid()}")
+        shutil.copy(made, beside)
+        beside.replace(output)
+    _say(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+
+
+def static_library() -> Path:
+    """The archive of the Python that runs this.
+
+    Raises NoStaticLibraryError.
+    """
+    library = Path(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY"))
+    headers = Path(sysconfig.get_path("include"), "internal/pycore_runtime.h")
+    for file in (library, headers):
+        if not file.exists():
+            msg = f"{sys.executable} has no {file}: install libpython{sysconfig.get_python_version()}-dev, or the like"
+            raise NoStaticLibraryError(msg)
+    return library
+
+
+def plugin_modules() -> list[str]:
+    """The names of the package's modules that belong to the plugin."""
+    files = (file.relative_to(CHECKOUT) for file in sorted((CHECKOUT / PACKAGE).rglob("*.py")))
+    parts = [file.with_suffix("").parts for file in files if not (len(file.parts) > 2 and file.parts[1] in FOR_PEOPLE)]
+    return [".".join(each).removesuffix(".__init__") for each in parts]
+
+
+class Module(NamedTuple):
+    """A module that is part of the executable."""
+
+    name: str
+    is_package: bool
+    code: CodeType | None
+    """None if it is an extension module, which the library has."""
+
+
+def discover(symbols: Symbols) -> list[Module]:
+    """The plugin's modules and all that they import, but for what Python's library has frozen already.
+
+    Raises NoStaticLibraryError.
+    """
+    names = [*plugin_modules(), "gc"]
+    arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), EMPTY, names)
+    argv = [sys.executable, "-I", "-S", "-B", "-c", DISCOVER, repr(arguments)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise NoStaticLibraryError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
+    modules = [Module(name, False, compile("", f"{name}.py", "exec")) for name in EMPTY]
+    modules.append(Module("preload", False, _compiled("preload", HERE / "preload.py")))
+    for line in done.stdout.splitlines():
+        name, is_package, origin = line.split(maxsplit=2)
+        if origin.endswith(".py"):
+            modules.append(Module(name, is_package == "1", _compiled(name, Path(origin))))
+        elif origin == "built-in" or origin.endswith(".so"):
+            modules.append(Module(name, False, None))
+    return modules
+
+
+def _compiled(name: str, source: Path) -> CodeType:
+    # Where the file is on this machine is nobody's business.
+    return compile(source.read_bytes(), f"{name}.py", "exec", dont_inherit=True, optimize=2)
+
+
+class Symbols:
+    """What the archive of Python's library defines, and what it wants."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = library
+        self._wanted: dict[str, set[str]] = {}
+        """By the name of an extension module: what its object file wants of others."""
+        self._defined = set(LINKERS)
+        for archive in (library, *_libc()):
+            for member in _run("nm", "--format=posix", archive).split("]:\n"):
+                self._read(dict(line.split()[:2] for line in member.splitlines() if line.count(" ") >= 2))
+
+    def _read(self, member: dict[str, str]) -> None:
+        """Take in the symbols of an object file, each with its kind as nm(1) has it."""
+        wanted = {name for name, kind in member.items() if kind == "U"}
+        self._defined |= {name for name, kind in member.items() if kind in "ABCDGRSTVWi"}
+        self._wanted |= {name.removeprefix("PyInit_"): wanted for name in member if name.startswith("PyInit_")}
+
+    def missing_modules(self) -> list[str]:
+        """The extension modules that this Python has, and the archive has not, or not with all that they take."""
+        names = {file.name.partition(".")[0] for file in Path(sysconfig.get_config_var("DESTSHARED")).glob("*.so")}
+        names |= set(sys.builtin_module_names) - set(INIT_FUNCTIONS)
+        return sorted(name for name in names if not self._wanted.get(name, {name}) <= self._defined)
+
+
+def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
+    """Compile and link the executable that starts an interpreter and writes the other one."""
+    library = work / "libpython.a"  # the name that python.lds knows
+    _run("objcopy", *(f"--redefine-sym={name}={ours}" for name, ours in RENAMED.items()), symbols.library, library)
+    (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
+    include = sysconfig.get_path("include")
+    _run(
+        *("cc", "-O2", "-Wall", "-Werror", "-static", "-no-pie", "-s", f"-I{include}", f"-I{include}/internal"),
+        *("-o", work / "linked", HERE / "snapshot.c", HERE / "heap.c", work / "inittab.c", library, "-lm"),
+        *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", f"-Wl,-T,{HERE / 'python.lds'}"),
+    )
+    return work / "linked"
+
+
+def _inittab(names: Iterable[str]) -> Iterator[str]:
+    """C source: the table of extension modules (Modules/config.c of Python), with those that are needed."""
+    functions = {name: INIT_FUNCTIONS.get(name, f"PyInit_{name}") for name in names}
+    yield "#include <Python.h>\n"
+    yield from (f"extern PyObject *{function}(void);\n" for function in functions.values() if function != "NULL")
+    yield "struct _inittab _PyImport_Inittab[] = {\n"
+    yield from (f'    {{"{name}", {function}}},\n' for name, function in functions.items())
+    yield "    {0}\n};\n"
+
+
+def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
+    """Have the linked executable write the one that continues from its memory."""
+    frozen = work / "modules"
+    with frozen.open("wb") as file:
+        for module in modules:
+            if module.code:
+                code = marshal.dumps(module.code)
+                file.write(f"{module.name} {int(module.is_package)} {len(code)}\n".encode() + code)
+    argv = [linked, work / "plan", frozen, work / "executable", *plugin_modules()]
+    # The environment and the standard streams are part of what an interpreter starts with.
+    for _ in range(MOST_STARTS):
+        done = subprocess.run(argv, env={"TZ": "UTC0"}, cwd=work, input="", capture_output=True, text=True)
+        if done.returncode != PLAN_CHANGED:
+            break
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
+    return work / "executable"
+
+
+def try_out(executable: Path) -> None:
+    """See that it works.
+
+    Raises subprocess.CalledProcessError.
+    """
+    asked = '{"cniVersion": "1.0.0"}'
+    for environment in ({}, {"LC_ALL": "C", "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere"}):
+        for name, verb, said in (("cni-bridge-py", "VERSION", "supportedVersions"),):
+            answer = subprocess.run([name], executable=executable, env={"CNI_COMMAND": verb}, input=asked, capture_output=True, text=True)
+            if answer.returncode != 0 or said not in answer.stdout:
+                raise subprocess.CalledProcessError(answer.returncode, [name, verb], answer.stdout, answer.stderr)
+
+
+def _libc() -> list[Path]:
+    """The archives of the C library and its mathematical part, where the C compiler has them.
+
+    Raises NoStaticLibraryError.
+    """
+    libc = Path(_run("cc", "-print-file-name=libc.a").strip())
+    if not libc.exists():
+        raise NoStaticLibraryError("the C library has no libc.a: install libc6-dev, or the like")
+    return [libc, *(list(libc.parent.glob("libm-*.a")) or [libc.with_name("libm.a")])]
+
+
+def _run(*argv: str | Path) -> str:
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
+
+
+def _say(stage: str) -> None:
+    print(f"bundle: {stage}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+/*
+ * The snapshot's heap.
+ *
+ * Every malloc() of Python's library comes here (build.py renames the symbols in a copy of the archive), and while the
+ * executable is built every object's memory, too. Nothing is ever reused here: a block's place follows from its number
+ * alone, the how-manieth allocation it is. So the interpreter can be started twice. The first time all blocks go to a
+ * scratch area, and the numbers of those that are still alive at the end are written down, the plan; the next time
+ * these go to the heap, one behind the other, and the garbage to the scratch area, which is not saved.
+ *
+ * After the snapshot, libc and Python's own allocator of small objects do what they always do. A block of the heap that
+ * is freed then is only left.
+ */
+#define _GNU_SOURCE
+#include "heap.h"
+
+#include <Python.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define GRAIN 16 /* bytes: what malloc() aligns to */
+#define HEAP_SIZE ((size_t)24 << 20)
+#define SCRATCH_SIZE ((size_t)1 << 30)
+#define SCRATCH ((char *)0x1000000000) /* where no kernel maps anything by itself; the same in every build */
+#define BLOCKS ((size_t)8 << 20)
+
+static char heap[HEAP_SIZE] __attribute__((section("snapshot.heap"), aligned(4096)));
+static SAVED size_t heap_used;
+int resumed SAVED;
+
+/* All below is of the building process alone, and not saved. */
+static char *scratch;
+static size_t scratch_used;
+static unsigned char *plan;      /* by a block's number: whether it goes to the heap */
+static uint32_t *number_of[2];   /* of the block that starts at a grain of the heap, of the scratch area */
+static uint32_t *size_of[2];     /* in grains; 0 once it is freed */
+static size_t blocks;
+
+static void
+fail(const char *reason)
+{
+    fprintf(stderr, "snapshot: %s\n", reason);
+    exit(1);
+}
+
+static void *
+map(void *address, size_t size)
+{
+    void *p = mmap(address, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+    if (p == MAP_FAILED)
+        fail("no memory");
+    return p;
+}
+
+static int
+in_heap(const void *p)
+{
+    return (const char *)p >= heap && (const char *)p < heap + HEAP_SIZE;
+}
+
+/* Prepare for the interpreter's start, with the plan that the last one wrote, if there is one. */
+void
+heap_open(const char *path)
+{
+    scratch = map(SCRATCH, SCRATCH_SIZE);
+    plan = map(NULL, BLOCKS);
+    for (int i = 0; i < 2; i++) {
+        size_t grains = (i ? SCRATCH_SIZE : HEAP_SIZE) / GRAIN;
+        number_of[i] = map(NULL, grains * sizeof(uint32_t));
+        size_of[i] = map(NULL, grains * sizeof(uint32_t));
+    }
+    FILE *file = fopen(path, "rb");
+    if (file) {
+        fread(plan, 1, BLOCKS, file);
+        fclose(file);
+    }
+}
+
+static size_t
+grain_of(const void *p)
+{
+    return ((const char *)p - (in_heap(p) ? heap : scratch)) / GRAIN;
+}
+
+static void *
+allocate(size_t size, size_t alignment)
+{
+    if (blocks == BLOCKS)
+        fail("more blocks than expected while Python starts");
+    int kept = plan[blocks];
+    size_t *used = kept ? &heap_used : &scratch_used;
+    size_t grains = size ? (size + GRAIN - 1) / GRAIN : 1;
+    size_t start = (*used + alignment - 1) & ~(alignment - 1);
+    if (size > SCRATCH_SIZE || start + grains * GRAIN > (kept ? HEAP_SIZE : SCRATCH_SIZE))
+        fail("more memory than expected while Python starts");
+    *used = start + grains * GRAIN;
+    size_of[!kept][start / GRAIN] = grains;
+    number_of[!kept][start / GRAIN] = blocks++;
+    return (kept ? heap : scratch) + start;
+}
+
+static size_t
+capacity(const void *p)
+{
+    return (size_t)size_of[!in_heap(p)][grain_of(p)] * GRAIN;
+}
+
+/* Set to zero, so that no leftover reaches the file. */
+static void
+release(void *p)
+{
+    memset(p, 0, capacity(p));
+    size_of[!in_heap(p)][grain_of(p)] = 0;
+}
+
+/* --- what Python's library calls in place of libc's --- */
+
+void *
+heap_malloc(size_t size)
+{
+    return resumed ? malloc(size) : allocate(size, GRAIN);
+}
+
+void *
+heap_calloc(size_t count, size_t size)
+{
+    if (resumed)
+        return calloc(count, size);
+    if (size && count > SCRATCH_SIZE / size)
+        return NULL;
+    return allocate(count * size, GRAIN); /* memory that nobody had before is zero */
+}
+
+void
+heap_free(void *p)
+{
+    if (!resumed) {
+        if (p)
+            release(p);
+    } else if (!in_heap(p))
+        free(p);
+}
+
+void *
+heap_realloc(void *p, size_t size)
+{
+    if (!p)
+        return heap_malloc(size);
+    if (!resumed) {
+        size_t old = capacity(p);
+        if (size && size <= old)
+            return p;
+        void *q = allocate(size, GRAIN);
+        memcpy(q, p, old < size ? old : size);
+        release(p);
+        return q;
+    }
+    if (!in_heap(p))
+        return realloc(p, size);
+    void *q = malloc(size);
+    if (q) { /* how large it was is not known any more, but the heap is readable to its end */
+        size_t rest = heap + heap_used - (char *)p;
+        memcpy(q, p, size < rest ? size : rest);
+    }
+    return q;
+}
+
+/* --- Python's allocators of objects and of arenas (PyMemAllocatorEx, PyObjectArenaAllocator) --- */
+
+static void *
+object_malloc(void *Py_UNUSED(context), size_t size)
+{
+    return heap_malloc(size);
+}
+
+static void *
+object_calloc(void *Py_UNUSED(context), size_t count, size_t size)
+{
+    return heap_calloc(count, size);
+}
+
+static void *
+object_realloc(void *Py_UNUSED(context), void *p, size_t size)
+{
+    return heap_realloc(p, size);
+}
+
+static void
+object_free(void *Py_UNUSED(context), void *p)
+{
+    heap_free(p);
+}
+
+static PyMemAllocatorEx usual[2];
+static const PyMemAllocatorDomain DOMAINS[] = {PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
+
+/* Have objects, too, come from here one by one: Python's own allocator would keep them in pools of one size each. */
+void
+heap_allocate_objects(void)
+{
+    PyMemAllocatorEx ours = {NULL, object_malloc, object_calloc, object_realloc, object_free};
+    for (int i = 0; i < 2; i++) {
+        PyMem_GetAllocator(DOMAINS[i], &usual[i]);
+        PyMem_SetAllocator(DOMAINS[i], &ours);
+    }
+}
+
+static void *
+arena_alloc(void *Py_UNUSED(context), size_t size)
+{
+    if (!resumed)
+        return allocate(size, 4096);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void
+arena_free(void *Py_UNUSED(context), void *p, size_t size)
+{
+    if (!resumed)
+        release(p);
+    else if (!in_heap(p))
+        munmap(p, size);
+}
+
+/* Python frames' stack is of this kind (_PyObject_VirtualAlloc), and there before the snapshot. */
+void
+heap_allocate_arenas(void)
+{
+    PyObjectArenaAllocator ours = {NULL, arena_alloc, arena_free};
+    PyObject_SetArenaAllocator(&ours);
+}
+
+/* Back to Python's own allocator of objects, which has not handed out anything yet. A block of the heap that it is to
+   free or to resize it takes for one that is too large for it, and asks the functions above. */
+void
+heap_close(void)
+{
+    for (int i = 0; i < 2; i++)
+        PyMem_SetAllocator(DOMAINS[i], &usual[i]);
+    resumed = 1;
+}
+
+char *
+heap_end(void)
+{
+    return heap + heap_used;
+}
+
+/* Write down which blocks are alive; return how many of them are not in the heap. */
+size_t
+heap_write_plan(const char *path)
+{
+    size_t missing = 0;
+    for (int i = 0; i < 2; i++)
+        for (size_t grain = 0; grain < (i ? scratch_used : heap_used) / GRAIN; grain++)
+            if (size_of[i][grain]) {
+                plan[number_of[i][grain]] = 1;
+                missing += i;
+            }
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(plan, 1, blocks, file) != blocks || fclose(file))
+        fail("cannot write the plan");
+    return missing;
+}
+
+/* Whether this is no address of anything that a process has: of a block that was freed, in the scratch area. */
+int
+heap_is_garbage(const void *p)
+{
+    return (const char *)p >= SCRATCH && (const char *)p < SCRATCH + SCRATCH_SIZE;
+}

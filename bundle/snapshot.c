@@ -1,0 +1,390 @@
+/*
+ * An executable whose Python was started when it was built. See README.md beside this file.
+ *
+ *     building:    main -> start: an interpreter that has imported everything -> write: the file, with its memory
+ *     every call:  main -> resume: what is this process's own is made anew     -> the entry function
+ */
+#define _GNU_SOURCE
+#define Py_BUILD_CORE 1 /* for _PyRuntime and its parts */
+#include <Python.h>
+#include "internal/pycore_runtime.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "heap.h"
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
+#error "Seen to work with Python 3.11 to 3.13. See Porting in bundle/README.md before you add another."
+#endif
+#ifdef Py_GIL_DISABLED
+#error "Free-threaded Python allocates in another way."
+#endif
+
+extern char snapshot_start[], snapshot_end[]; /* python.lds */
+extern const Elf64_Ehdr __ehdr_start;         /* the linker: the ELF header, as it is in memory */
+
+static SAVED PyThreadState *thread;
+static SAVED PyObject *entry;
+
+static void
+fail(const char *reason)
+{
+    fprintf(stderr, "snapshot: %s\n", reason);
+    exit(1);
+}
+
+/* What Python's library calls in place of pthread_self(). Until the snapshot every thread is the same, in every build. */
+pthread_t
+snapshot_pthread_self(void)
+{
+    return resumed ? pthread_self() : 1;
+}
+
+/* --- building: start --- */
+
+static void
+check(PyStatus status)
+{
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+}
+
+static void
+must(int ok)
+{
+    if (!ok) {
+        PyErr_Print();
+        exit(1);
+    }
+}
+
+/* Have Python import from this file and nothing else: for each module a line "NAME IS_PACKAGE SIZE", then its code. */
+static void
+freeze_modules(const char *path)
+{
+    static struct _frozen modules[2048];
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        fail("no modules");
+    char name[256];
+    int is_package, size;
+    size_t count = 0;
+    while (fscanf(file, "%255s %d %d", name, &is_package, &size) == 3 && fgetc(file) == '\n') {
+        unsigned char *code = malloc(size);
+        if (count + 1 == sizeof modules / sizeof *modules || !code || fread(code, 1, size, file) != (size_t)size)
+            fail("cannot read the modules");
+        modules[count].name = strdup(name);
+        modules[count].code = code;
+        modules[count].size = size;
+        modules[count++].is_package = is_package;
+    }
+    fclose(file);
+    PyImport_FrozenModules = modules;
+}
+
+#if PY_VERSION_HEX < 0x030C0000
+/* os.setns(), as Python has it from 3.12 on. */
+static PyObject *
+setns_of_3_12(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd, kind = 0;
+    if (!PyArg_ParseTuple(args, "i|i", &fd, &kind))
+        return NULL;
+    if (setns(fd, kind) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef additions[] = {{"setns", setns_of_3_12, METH_VARARGS, NULL}, {0}};
+#else
+static PyMethodDef additions[] = {{0}};
+#endif
+
+static void
+start_interpreter(int argc, char **argv)
+{
+    /* UTF-8 whatever the locale, which need not even be read. */
+    PyPreConfig before;
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.configure_locale = 0;
+    before.utf8_mode = 1;
+    check(Py_PreInitialize(&before));
+
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    /* Said, so that it is not looked for, nor found, on the machine that builds. */
+    wchar_t **const folders[] = {&config.home, &config.prefix, &config.base_prefix, &config.exec_prefix,
+                                 &config.base_exec_prefix, &config.executable, &config.base_executable,
+                                 &config.program_name};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(folders); i++)
+        check(PyConfig_SetString(&config, folders[i], L"/"));
+    config.module_search_paths_set = 1;
+    config.pathconfig_warnings = 0;
+    config.site_import = 0;
+    config.write_bytecode = 0;
+    config.optimization_level = 2;
+    config.install_signal_handlers = 0;
+    config.use_hash_seed = 1; /* strings' hashes are in the snapshot, in every dictionary: README.md, Safety */
+    config.hash_seed = 0;
+    config.parse_argv = 0;
+    check(PyConfig_SetBytesArgv(&config, argc, argv));
+    check(Py_InitializeFromConfig(&config));
+    PyConfig_Clear(&config);
+}
+
+/* Import the modules that the arguments name, and leave nothing that could import more: preload.py. */
+static void
+start(const char *modules, int argc, char **argv)
+{
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* the signal module asks for them when it is imported */
+    heap_allocate_arenas();
+    heap_allocate_objects();
+    freeze_modules(modules);
+    start_interpreter(argc, argv);
+
+    PyObject *posix = PyImport_ImportModule("posix");
+    must(posix && PyModule_AddFunctions(posix, additions) == 0);
+    Py_DECREF(posix);
+    PyObject *preload = PyImport_ImportModule("preload");
+    must(preload != NULL);
+    entry = PyObject_CallMethod(preload, "preload", NULL);
+    must(entry != NULL);
+    Py_DECREF(preload);
+    PyGC_Disable(); /* no call lives long enough for its garbage to be worth the search */
+    static const struct _frozen none[] = {{0}};
+    PyImport_FrozenModules = none;
+}
+
+/* --- building: write --- */
+
+/* What is the process's own is nobody's in the file; resume() sets it. */
+static void
+forget_process(void)
+{
+    PyOS_BeforeFork();
+    thread = PyThreadState_Get();
+    thread->native_thread_id = 0;
+#if PY_VERSION_HEX < 0x030C0000
+    _PyRuntime.gilstate.autoTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
+#else
+    _PyRuntime.autoTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
+    _PyRuntime.trashTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
+#endif
+}
+
+/* Whether what is saved has pointers to this process's stack, to its thread, or to anything else that no other process
+   has at that place. If a new Python keeps one that resume() does not know of, it shows here.
+
+   The area that brk(2) extends has addresses so low that any number may be mistaken for one: malloc() was told not to
+   use it, and all else that is in it is the thread. */
+static int
+points_elsewhere(void)
+{
+    static struct { uintptr_t start, end; char name[80]; } maps[4096];
+    int count = 0, found = 0;
+    FILE *file = fopen("/proc/self/maps", "r");
+    char line[512];
+    while (file && fgets(line, sizeof line, file) && count < 4096) {
+        unsigned long low, high;
+        maps[count].name[0] = 0;
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %79s", &low, &high, maps[count].name) < 2)
+            continue;
+        int of_brk = strcmp(maps[count].name, "[heap]") == 0;
+        maps[count].start = of_brk ? (uintptr_t)pthread_self() : low;
+        maps[count].end = of_brk ? (uintptr_t)pthread_self() + 1 : high;
+        /* The executable itself is at its place in every process. */
+        count += !(low >= (uintptr_t)&__ehdr_start && high <= (uintptr_t)snapshot_end + 4096);
+    }
+    if (!file || !count)
+        fail("cannot read /proc/self/maps");
+    fclose(file);
+    for (uintptr_t *word = (uintptr_t *)snapshot_start; word < (uintptr_t *)heap_end(); word++)
+        for (int i = 0; i < count; i++)
+            if (*word >= maps[i].start && *word < maps[i].end && !heap_is_garbage((void *)*word)) {
+                fprintf(stderr, "snapshot: %p holds %#lx, in %s\n", (void *)word, *word, maps[i].name);
+                found++;
+            }
+    return found;
+}
+
+static void
+put(int fd, const void *data, size_t size, off_t offset)
+{
+    if (pwrite(fd, data, size, offset) != (ssize_t)size)
+        fail("cannot write the executable");
+}
+
+/* Write this executable's file anew, with the memory that a process is to continue with, and no more heap than is used.
+   What is saved ends the last segment, and that ends the file: no table of sections is behind it any more. */
+static void
+write_executable(const char *path)
+{
+    Elf64_Ehdr header = __ehdr_start;
+    Elf64_Phdr *segments = (Elf64_Phdr *)getauxval(AT_PHDR);
+    int in = open("/proc/self/exe", O_RDONLY);
+    int out = open(path, O_RDWR | O_CREAT | O_TRUNC, 0755);
+    struct stat status;
+    off_t from = 0;
+    if (in < 0 || out < 0 || fstat(in, &status) < 0)
+        fail("cannot open the executable");
+    while (from < status.st_size)
+        if (sendfile(out, in, &from, status.st_size - from) <= 0)
+            fail("cannot copy the executable");
+    for (int i = 0; i < header.e_phnum; i++) {
+        Elf64_Phdr segment = segments[i];
+        if (segment.p_type != PT_LOAD || segment.p_vaddr + segment.p_memsz < (uintptr_t)snapshot_end
+            || segment.p_vaddr > (uintptr_t)snapshot_start)
+            continue;
+        off_t start = segment.p_offset + ((uintptr_t)snapshot_start - segment.p_vaddr);
+        size_t size = heap_end() - snapshot_start;
+        put(out, snapshot_start, size, start);
+        segment.p_filesz = segment.p_memsz = (uintptr_t)heap_end() - segment.p_vaddr;
+        put(out, &segment, sizeof segment, header.e_phoff + i * sizeof segment);
+        header.e_shoff = header.e_shnum = header.e_shstrndx = 0;
+        put(out, &header, sizeof header, 0);
+        if (ftruncate(out, start + size) < 0 || close(out) < 0)
+            fail("cannot write the executable");
+        return;
+    }
+    fail("what is to be saved is in no segment");
+}
+
+/* snapshot PLAN MODULES OUTPUT NAME...: start an interpreter that has imported the modules of these names, and write
+   OUTPUT. Exit status 3: the plan did not fit and was written anew. */
+static int
+build(int argc, char **argv)
+{
+    if (argc < 5)
+        fail("usage: snapshot PLAN MODULES OUTPUT NAME...");
+    mallopt(M_MMAP_THRESHOLD, 0); /* see points_elsewhere() */
+    heap_open(argv[1]);
+    start(argv[2], argc - 4, argv + 4);
+    forget_process();
+    if (heap_write_plan(argv[1]))
+        return 3;
+    heap_close();
+    if (points_elsewhere())
+        return 1;
+    write_executable(argv[3]);
+    return 0;
+}
+
+/* --- every call: resume --- */
+
+static void
+resume_thread(void)
+{
+    thread->thread_id = PyThread_get_thread_ident();
+    thread->native_thread_id = PyThread_get_thread_native_id();
+    /* From here it is as in the child of a fork(), with the one thread that called it. */
+#if PY_VERSION_HEX < 0x030C0000
+    Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
+#else
+    _Py_tss_tstate = thread; /* the current thread state is thread-local */
+    PyThread_tss_create(&_PyRuntime.trashTSSkey);
+    Py_tss_t *key = &_PyRuntime.autoTSSkey;
+#endif
+    PyThread_tss_create(key); /* PyGILState_Ensure() finds the thread state by it */
+    PyThread_tss_set(key, thread);
+    PyOS_AfterFork_Child();
+}
+
+/* os.environ, which keeps what posix.environ is. */
+static int
+resume_environment(void)
+{
+    PyObject *dict = PyObject_GetAttrString(PyImport_AddModule("posix"), "environ");
+    if (!dict)
+        return -1;
+    for (char **each = environ; *each; each++) {
+        char *equals = strchr(*each, '=');
+        if (!equals)
+            continue;
+        PyObject *key = PyBytes_FromStringAndSize(*each, equals - *each);
+        PyObject *value = PyBytes_FromString(equals + 1);
+        /* The first of two of one name counts, as it does for getenv(). */
+        if (!key || !value || !PyDict_SetDefault(dict, key, value))
+            return -1;
+        Py_DECREF(key);
+        Py_DECREF(value);
+    }
+    Py_DECREF(dict);
+    return 0;
+}
+
+static int
+resume_arguments(int argc, char **argv)
+{
+    PyObject *list = PyList_New(argc);
+    for (int i = 0; list && i < argc; i++) {
+        PyObject *argument = PyUnicode_DecodeFSDefault(argv[i]);
+        if (!argument)
+            return -1;
+        PyList_SET_ITEM(list, i, argument);
+    }
+    return list ? PySys_SetObject("argv", list) : -1;
+}
+
+/* What standard error gets of an exception is what Python would print; what is buffered is written. */
+static int
+exit_status(PyObject *returned)
+{
+    int status = 1;
+    if (returned && PyLong_Check(returned))
+        status = (int)PyLong_AsLong(returned);
+    else if (returned)
+        status = 0;
+    else
+        PyErr_Print();
+    const char *const streams[] = {"stdout", "stderr"};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(streams); i++) {
+        PyObject *stream = PySys_GetObject(streams[i]);
+        if (stream && stream != Py_None && !PyObject_CallMethod(stream, "flush", NULL))
+            PyErr_Clear();
+    }
+    return status;
+}
+
+/* For a person: what this is, and where the command line is. */
+static int
+lead_to_command_line(char **argv)
+{
+    static const char command_line[] = "/usr/local/lib/cni-bridge-py/command-line";
+    execv(command_line, argv);
+    fprintf(stderr,
+            "cni-bridge-py is a CNI plugin: a container runtime starts it, with CNI_COMMAND set, for every pod.\n"
+            "The command line for people (cni-bridge-py demo, cni-bridge-py explain) is not on this machine:\n"
+            "install.sh puts it at %s.\n", command_line);
+    return 1;
+}
+
+int
+main(int argc, char **argv)
+{
+    if (!resumed)
+        return build(argc, argv);
+    if (!getenv("CNI_COMMAND"))
+        return lead_to_command_line(argv);
+    signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2), after which an ADD is taken back */
+    signal(SIGCHLD, SIG_DFL); /* ignored by who called, it would take a delegate's exit status from us */
+    resume_thread();
+    if (resume_environment() < 0 || resume_arguments(argc, argv) < 0) {
+        PyErr_Print();
+        return 1;
+    }
+    /* No finalization: the kernel frees everything at once. */
+    _exit(exit_status(PyObject_CallNoArgs(entry)));
+}
