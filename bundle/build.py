@@ -7,6 +7,7 @@ this file tells how the executable works.
 from __future__ import annotations
 
 import argparse
+import itertools
 import marshal
 import os
 import shutil
@@ -61,6 +62,10 @@ MOST_STARTS = 5
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
 """Symbols that no library has."""
 
+WRITABLE = {".data", ".data.rel", ".data.rel.local", ".bss", ".PyRuntime", ".probes", ".tbss", ".tdata", ".init_array"}
+"""Sections of Python's library that are writable. python.lds has those to save; thread-local ones are new in each
+process; .probes is SystemTap's; .data.rel.ro is written by nobody but a dynamic loader."""
+
 THREAD_LOCALS = {"_Py_tss_tstate", "pkgcontext", "_mi_heap_default", "recurse"}
 """Thread-local variables of Python's library, which no snapshot has: snapshot.c sets the first, and the others are as
 they should be when a process starts (the name of the extension module that is being imported; mimalloc's)."""
@@ -107,6 +112,7 @@ def build(output: Path) -> None:
     Raises NoStaticLibraryError, and subprocess.CalledProcessError if a tool fails.
     """
     symbols = Symbols(static_library())
+    check_variables(symbols.library)
     with tempfile.TemporaryDirectory(prefix="cni-bridge-py-") as work:
         _say("looking for the modules")
         modules = discover(symbols)
@@ -205,6 +211,26 @@ class Symbols:
         return sorted(name for name in names if not self._wanted.get(name, {name}) <= self._defined)
 
 
+def check_variables(library: Path) -> None:
+    """See that a snapshot has all that the library writes to.
+
+    Raises NoStaticLibraryError.
+    """
+    # objdump(1) tells in two lines about each section: its number and name, its flags.
+    lines = [line.strip() for line in _run("objdump", "--section-headers", library).splitlines()]
+    sections = {
+        line.split()[1]
+        for line, flags in itertools.pairwise(lines)
+        if line[:1].isdigit() and "ALLOC" in flags and "READONLY" not in flags
+    }
+    symbols = (line.split() for line in _run("objdump", "--syms", library).splitlines())
+    thread_locals = {line[-1] for line in symbols if {".tbss", ".tdata"} & set(line[:-1])} - {".tbss", ".tdata"}
+    unknown = {name for name in sections - WRITABLE if not name.startswith(".data.rel.ro")}
+    unknown |= thread_locals - THREAD_LOCALS
+    if unknown:
+        raise NoStaticLibraryError(f"{library} keeps variables in a way that is not known here: {sorted(unknown)}")
+
+
 def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     """Compile and link the executable that starts an interpreter and writes the other one."""
     library = work / "libpython.a"  # the name that python.lds knows
@@ -212,7 +238,7 @@ def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
     include = sysconfig.get_path("include")
     _run(
-        *("cc", "-O2", "-Wall", "-Werror", "-static", "-no-pie", "-s", f"-I{include}", f"-I{include}/internal"),
+        *("cc", "-O2", "-Wall", "-Werror=implicit", "-static", "-no-pie", "-s", f"-I{include}", f"-I{include}/internal"),
         *("-o", work / "linked", HERE / "snapshot.c", HERE / "heap.c", work / "inittab.c", library, "-lm"),
         *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", f"-Wl,-T,{HERE / 'python.lds'}"),
     )

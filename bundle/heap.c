@@ -74,7 +74,8 @@ heap_open(const char *path)
     }
     FILE *file = fopen(path, "rb");
     if (file) {
-        fread(plan, 1, BLOCKS, file);
+        if (fread(plan, 1, BLOCKS, file) == 0)
+            fail("cannot read the plan");
         fclose(file);
     }
 }

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #define Py_BUILD_CORE 1 /* for _PyRuntime and its parts */
 #include <Python.h>
+#include "internal/pycore_pystate.h"
 #include "internal/pycore_runtime.h"
 
 #include <elf.h>
@@ -177,6 +178,8 @@ forget_process(void)
     PyOS_BeforeFork();
     thread = PyThreadState_Get();
     thread->native_thread_id = 0;
+    /* What Python's frames left on their stack; some of it are addresses on C's. */
+    memset(thread->datastack_top, 0, (char *)thread->datastack_limit - (char *)thread->datastack_top);
 #if PY_VERSION_HEX < 0x030C0000
     _PyRuntime.gilstate.autoTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
 #else

@@ -119,8 +119,7 @@ def _config(data_dir: str) -> dict[str, Any]:
 
 def _call(verb: str, pod: Pod, config: dict[str, Any]) -> dict[str, Any]:
     """Run the plugin as a container runtime would."""
-    beside = [f"{os.path.dirname(sys.executable)}/cni-bridge-py"]
-    program = beside if getattr(sys, "frozen", False) else [sys.executable, "-m", "cni_bridge_py"]
+    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "cni_bridge_py"]
     environment = {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": pod.container_id,

@@ -88,8 +88,8 @@ def test_its_children_inherit_the_environment_that_it_was_started_with(
 
 def test_an_attachment_lives_and_leaves_nothing(plugin: Plugin, node: Node) -> None:
     plugin.add(node, CONF, node.pod())  # which makes what pods share
-    before = node.snapshot()
     pod = node.pod()
+    before = node.snapshot()
     result = plugin.add(node, CONF, pod)
     assert result["ips"][0]["address"] == "10.22.0.3/16"
     assert plugin.check(node, CONF, pod, result).result == {}
