@@ -56,7 +56,7 @@ NO_STATIC_LIBRARY = 3
 PLAN_CHANGED = 3
 """snapshot.c's exit status if the interpreter has to be started once more."""
 
-MOST_STARTS = 5
+MOST_STARTS = 9
 """The second does it, if the interpreter starts the same way each time."""
 
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
@@ -84,6 +84,7 @@ for name, module in sys.modules.items():
     if name != "__main__" and module and module.__spec__:
         print(name, int(hasattr(module, "__path__")), module.__spec__.origin)
 """
+
 
 class NoStaticLibraryError(Exception):
     """This Python has no static library, or one that lacks what the plugin needs."""
@@ -123,7 +124,8 @@ def build(output: Path) -> None:
         _say("testing the executable")
         try_out(made)
         beside = output.with_name(f".{output.name}.{os.getpid()}")
-        shutil.copy(made, beside)
+        shutil.copyfile(made, beside)
+        beside.chmod(0o755)
         beside.replace(output)
     _say(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 
@@ -166,7 +168,7 @@ def discover(symbols: Symbols) -> list[Module]:
     names = [*plugin_modules(), "gc"]
     arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), EMPTY, names)
     argv = [sys.executable, "-I", "-S", "-B", "-c", DISCOVER, repr(arguments)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise NoStaticLibraryError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
@@ -238,7 +240,8 @@ def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
     include = sysconfig.get_path("include")
     _run(
-        *("cc", "-O2", "-Wall", "-Werror=implicit", "-static", "-no-pie", "-s", f"-I{include}", f"-I{include}/internal"),
+        *("cc", "-O2", "-Wall", "-Werror=implicit", "-static", "-no-pie", "-s"),
+        *(f"-I{include}", f"-I{include}/internal"),
         *("-o", work / "linked", HERE / "snapshot.c", HERE / "heap.c", work / "inittab.c", library, "-lm"),
         *("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack", f"-Wl,-T,{HERE / 'python.lds'}"),
     )
@@ -263,7 +266,7 @@ def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
             if module.code:
                 code = marshal.dumps(module.code)
                 file.write(f"{module.name} {int(module.is_package)} {len(code)}\n".encode() + code)
-    argv = [linked, work / "plan", frozen, work / "executable", *plugin_modules()]
+    argv: list[str | Path] = [linked, work / "plan", frozen, work / "executable", *plugin_modules()]
     # The environment and the standard streams are part of what an interpreter starts with.
     for _ in range(MOST_STARTS):
         done = subprocess.run(argv, env={"TZ": "UTC0"}, cwd=work, input="", capture_output=True, text=True)
@@ -274,17 +277,28 @@ def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
     return work / "executable"
 
 
+SELF_TEST = (
+    ("cni-bridge-py", "VERSION", "", 0, '"supportedVersions"'),
+    ("host-local-py", "VERSION", '{"cniVersion": "1.0.0"}', 0, '"cniVersion": "1.0.0"'),
+    ("cni-bridge-py", "ADD", "{", 1, '"code": '),
+    ("cni-bridge-py", "ADD", '{"cniVersion": "1.0.0", "name": "é", "type": "cni-bridge-py"}', 1, "CNI_CONTAINERID"),
+    ("cni-bridge-py", "NOTHING", "{}", 1, "CNI_COMMAND"),
+)
+"""Name, CNI_COMMAND, standard input; exit status and what standard output has."""
+
+
 def try_out(executable: Path) -> None:
-    """See that it works.
+    """See that the executable answers, in environments that have nothing in common.
 
     Raises subprocess.CalledProcessError.
     """
-    asked = '{"cniVersion": "1.0.0"}'
-    for environment in ({}, {"LC_ALL": "C", "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere"}):
-        for name, verb, said in (("cni-bridge-py", "VERSION", "supportedVersions"),):
-            answer = subprocess.run([name], executable=executable, env={"CNI_COMMAND": verb}, input=asked, capture_output=True, text=True)
-            if answer.returncode != 0 or said not in answer.stdout:
-                raise subprocess.CalledProcessError(answer.returncode, [name, verb], answer.stdout, answer.stderr)
+    for environment in ({}, {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHOME": "/nowhere", "PADDING": "x" * 5000}):
+        for name, command, given, status, said in SELF_TEST:
+            env = environment | {"CNI_COMMAND": command}
+            done = subprocess.run([name], executable=executable, env=env, input=given, capture_output=True, text=True)
+            if done.returncode != status or said not in done.stdout or done.stderr:
+                answer = done.stdout + done.stderr
+                raise subprocess.CalledProcessError(done.returncode, [name, command], done.stdout, answer)
 
 
 def _libc() -> list[Path]:
@@ -299,7 +313,7 @@ def _libc() -> list[Path]:
 
 
 def _run(*argv: str | Path) -> str:
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def _say(stage: str) -> None:

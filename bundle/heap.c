@@ -3,9 +3,10 @@
  *
  * Every malloc() of Python's library comes here (build.py renames the symbols in a copy of the archive), and while the
  * executable is built every object's memory, too. Nothing is ever reused here: a block's place follows from its number
- * alone, the how-manieth allocation it is. So the interpreter can be started twice. The first time all blocks go to a
- * scratch area, and the numbers of those that are still alive at the end are written down, the plan; the next time
- * these go to the heap, one behind the other, and the garbage to the scratch area, which is not saved.
+ * alone, the how-manieth allocation it is. So the interpreter is started several times, each time from a better plan of
+ * where blocks go. The first time all go to a scratch area, which is not saved. Those that are still alive at the end
+ * go to the heap from then on. The last time the heap has first what every call writes to, then what it only reads,
+ * then the rest: a call copies a page for each one that it writes to, and that is a large part of its time.
  *
  * After the snapshot, libc and Python's own allocator of small objects do what they always do. A block of the heap that
  * is freed then is only left.
@@ -31,11 +32,22 @@ static SAVED size_t heap_used;
 int resumed SAVED;
 
 /* All below is of the building process alone, and not saved. */
-static char *scratch;
-static size_t scratch_used;
-static unsigned char *plan;      /* by a block's number: whether it goes to the heap */
-static uint32_t *number_of[2];   /* of the block that starts at a grain of the heap, of the scratch area */
-static uint32_t *size_of[2];     /* in grains; 0 once it is freed */
+
+enum place { GARBAGE, UNUSED, READ, WRITTEN, PLACES }; /* of a block; a call uses the last two */
+
+static struct plan {
+    size_t sizes[PLACES]; /* of each part of the heap, in bytes; all 0 but the one of UNUSED before calls were watched */
+    unsigned char places[BLOCKS]; /* by a block's number */
+} *plan;
+
+struct part {
+    char *start;
+    size_t used;
+};
+static struct part parts[PLACES];
+
+static uint32_t *number_of[2]; /* of the block that starts at a grain of the heap, of the scratch area */
+static uint32_t *size_of[2];   /* in grains; 0 once it is freed */
 static size_t blocks;
 
 static void
@@ -65,8 +77,7 @@ in_heap(const void *p)
 void
 heap_open(const char *path)
 {
-    scratch = map(SCRATCH, SCRATCH_SIZE);
-    plan = map(NULL, BLOCKS);
+    plan = map(NULL, sizeof *plan);
     for (int i = 0; i < 2; i++) {
         size_t grains = (i ? SCRATCH_SIZE : HEAP_SIZE) / GRAIN;
         number_of[i] = map(NULL, grains * sizeof(uint32_t));
@@ -74,16 +85,20 @@ heap_open(const char *path)
     }
     FILE *file = fopen(path, "rb");
     if (file) {
-        if (fread(plan, 1, BLOCKS, file) == 0)
+        if (fread(plan, 1, sizeof *plan, file) == 0)
             fail("cannot read the plan");
         fclose(file);
     }
+    parts[GARBAGE].start = map(SCRATCH, SCRATCH_SIZE);
+    parts[WRITTEN].start = heap;
+    parts[READ].start = parts[WRITTEN].start + plan->sizes[WRITTEN];
+    parts[UNUSED].start = parts[READ].start + plan->sizes[READ];
 }
 
 static size_t
 grain_of(const void *p)
 {
-    return ((const char *)p - (in_heap(p) ? heap : scratch)) / GRAIN;
+    return ((const char *)p - (in_heap(p) ? heap : SCRATCH)) / GRAIN;
 }
 
 static void *
@@ -91,16 +106,20 @@ allocate(size_t size, size_t alignment)
 {
     if (blocks == BLOCKS)
         fail("more blocks than expected while Python starts");
-    int kept = plan[blocks];
-    size_t *used = kept ? &heap_used : &scratch_used;
+    enum place place = plan->places[blocks];
+    if (place > UNUSED && alignment > GRAIN)
+        place = UNUSED; /* no gaps where every page counts */
+    struct part *part = &parts[place];
     size_t grains = size ? (size + GRAIN - 1) / GRAIN : 1;
-    size_t start = (*used + alignment - 1) & ~(alignment - 1);
-    if (size > SCRATCH_SIZE || start + grains * GRAIN > (kept ? HEAP_SIZE : SCRATCH_SIZE))
+    char *start = (char *)(((uintptr_t)part->start + part->used + alignment - 1) & ~(alignment - 1));
+    char *end = start + grains * GRAIN;
+    if (size > SCRATCH_SIZE || end > (place ? heap + HEAP_SIZE : SCRATCH + SCRATCH_SIZE)
+        || (place > UNUSED && end > part->start + plan->sizes[place]))
         fail("more memory than expected while Python starts");
-    *used = start + grains * GRAIN;
-    size_of[!kept][start / GRAIN] = grains;
-    number_of[!kept][start / GRAIN] = blocks++;
-    return (kept ? heap : scratch) + start;
+    part->used = end - part->start;
+    size_of[!place][grain_of(start)] = grains;
+    number_of[!place][grain_of(start)] = blocks++;
+    return start;
 }
 
 static size_t
@@ -246,26 +265,50 @@ heap_close(void)
 }
 
 char *
+heap_start(void)
+{
+    return heap;
+}
+
+char *
 heap_end(void)
 {
     return heap + heap_used;
 }
 
-/* Write down which blocks are alive; return how many of them are not in the heap. */
+/* Write down which blocks are alive, and where a call was seen to use the heap, if calls were watched: by grain, 1 for
+   reading and 2 for writing. Return how many blocks are alive and not in the heap. */
 size_t
-heap_write_plan(const char *path)
+heap_write_plan(const char *path, const unsigned char *uses)
 {
     size_t missing = 0;
-    for (int i = 0; i < 2; i++)
-        for (size_t grain = 0; grain < (i ? scratch_used : heap_used) / GRAIN; grain++)
-            if (size_of[i][grain]) {
-                plan[number_of[i][grain]] = 1;
-                missing += i;
-            }
+    heap_used = parts[UNUSED].start + parts[UNUSED].used - heap;
+    for (size_t grain = 0; grain < parts[GARBAGE].used / GRAIN; grain++)
+        if (size_of[1][grain]) {
+            plan->places[number_of[1][grain]] = UNUSED;
+            missing++;
+        }
+    for (size_t grain = 0; uses && grain < heap_used / GRAIN; grain++) {
+        unsigned char used = 0;
+        for (size_t i = 0; i < size_of[0][grain]; i++)
+            used |= uses[grain + i];
+        enum place place = used & 2 ? WRITTEN : used ? READ : UNUSED;
+        if (size_of[0][grain]) {
+            plan->places[number_of[0][grain]] = place;
+            plan->sizes[place] += size_of[0][grain] * GRAIN;
+        }
+    }
     FILE *file = fopen(path, "wb");
-    if (!file || fwrite(plan, 1, blocks, file) != blocks || fclose(file))
+    if (!file || fwrite(plan, offsetof(struct plan, places) + blocks, 1, file) != 1 || fclose(file))
         fail("cannot write the plan");
     return missing;
+}
+
+/* Whether the plan tells by use. */
+int
+heap_is_sorted(void)
+{
+    return plan->sizes[UNUSED] > 0;
 }
 
 /* Whether this is no address of anything that a process has: of a block that was freed, in the scratch area. */

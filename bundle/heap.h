@@ -14,8 +14,10 @@ void heap_open(const char *plan);
 void heap_allocate_objects(void);
 void heap_allocate_arenas(void);
 void heap_close(void);
+char *heap_start(void);
 char *heap_end(void);
 int heap_is_garbage(const void *p);
-size_t heap_write_plan(const char *plan);
+size_t heap_write_plan(const char *plan, const unsigned char *uses);
+int heap_is_sorted(void);
 
 #endif

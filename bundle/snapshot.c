@@ -20,11 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "heap.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* asm-generic/mman-common.h, since Linux 5.14 */
+#endif
 
 #if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
 #error "Seen to work with Python 3.11 to 3.13. See Porting in bundle/README.md before you add another."
@@ -37,7 +44,9 @@ extern char snapshot_start[], snapshot_end[]; /* python.lds */
 extern const Elf64_Ehdr __ehdr_start;         /* the linker: the ELF header, as it is in memory */
 
 static SAVED PyThreadState *thread;
-static SAVED PyObject *entry;
+/* What resume() and exit_status() would look up by names. These would be new strings, whose addresses the kernel draws;
+   so would be the slots that they take in Python's cache of attributes, and which pages a call writes to. */
+static SAVED PyObject *entry, *environment, *flush;
 
 static void
 fail(const char *reason)
@@ -158,6 +167,9 @@ start(const char *modules, int argc, char **argv)
 
     PyObject *posix = PyImport_ImportModule("posix");
     must(posix && PyModule_AddFunctions(posix, additions) == 0);
+    environment = PyObject_GetAttrString(posix, "environ");
+    flush = PyUnicode_InternFromString("flush");
+    must(environment && flush);
     Py_DECREF(posix);
     PyObject *preload = PyImport_ImportModule("preload");
     must(preload != NULL);
@@ -167,6 +179,123 @@ start(const char *modules, int argc, char **argv)
     PyGC_Disable(); /* no call lives long enough for its garbage to be worth the search */
     static const struct _frozen none[] = {{0}};
     PyImport_FrozenModules = none;
+}
+
+static _Noreturn void resume(int argc, char **argv);
+
+/* --- building: watch a call --- */
+
+#define PAGE 4096
+#define GRAIN 16
+
+/* The pages of what is saved that every call writes to, in runs: see touch_pages(). */
+static SAVED struct { uint32_t first, count; } runs[512];
+
+/* Have a child make a call as every process will, with the memory from `start` on so protected that `handler` sees to
+   what it does there. */
+static void
+watch(char *start, int protection, void (*handler)(int, siginfo_t *, void *))
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("cannot have a child");
+    if (child == 0) {
+        static char *arguments[] = {"cni-bridge-py", NULL};
+        static char *variables[] = {"CNI_COMMAND=VERSION", NULL};
+        environ = variables;
+        struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
+        sigaction(SIGSEGV, &action, NULL);
+        sigaction(SIGTRAP, &action, NULL);
+        if (mprotect(start, heap_end() - start, protection) < 0)
+            _exit(1);
+        resume(1, arguments);
+    }
+    int status;
+    if (waitpid(child, &status, 0) < 0 || status != 0)
+        fail("a call that was watched failed");
+}
+
+static unsigned char *
+shared_memory(size_t size)
+{
+    unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        fail("no memory");
+    return p;
+}
+
+static char *
+page_of(siginfo_t *info)
+{
+    char *page = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)(PAGE - 1));
+    if (page < snapshot_start || page >= heap_end())
+        _exit(1); /* a fault like any other */
+    return page;
+}
+
+#ifdef __x86_64__
+/* What a call reads and writes in the heap, 16 bytes for 16 bytes. All of the heap is out of bounds; what is touched is
+   let through for one instruction, after which the processor traps. */
+static unsigned char *uses;
+static char *opened[8];
+static int opened_count;
+
+static void
+on_use(int signal, siginfo_t *info, void *context)
+{
+    static const greg_t TRAP_FLAG = 0x100, WRITE_FAULT = 2; /* Intel's manual, volume 3: EFLAGS, page-fault error code */
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    if (signal == SIGTRAP) {
+        while (opened_count)
+            mprotect(opened[--opened_count], PAGE, PROT_NONE);
+        registers[REG_EFL] &= ~TRAP_FLAG;
+        return;
+    }
+    opened[opened_count++] = page_of(info);
+    mprotect(page_of(info), PAGE, PROT_READ | PROT_WRITE);
+    uses[((char *)info->si_addr - heap_start()) / GRAIN] |= registers[REG_ERR] & WRITE_FAULT ? 2 : 1;
+    registers[REG_EFL] |= TRAP_FLAG;
+}
+
+static unsigned char *
+watch_heap(void)
+{
+    uses = shared_memory((heap_end() - heap_start()) / GRAIN + 1);
+    watch(heap_start(), PROT_NONE, on_use);
+    return uses;
+}
+#else
+static unsigned char *
+watch_heap(void)
+{
+    return NULL;
+}
+#endif
+
+static unsigned char *written; /* by page */
+
+static void
+on_write(int Py_UNUSED(signal), siginfo_t *info, void *Py_UNUSED(context))
+{
+    written[(page_of(info) - snapshot_start) / PAGE] = 1;
+    mprotect(page_of(info), PAGE, PROT_READ | PROT_WRITE);
+}
+
+/* Find the runs of pages that a call writes to. */
+static void
+watch_pages(void)
+{
+    size_t pages = (heap_end() - snapshot_start + PAGE - 1) / PAGE, count = 0;
+    written = shared_memory(pages);
+    watch(snapshot_start, PROT_READ, on_write);
+    for (size_t page = 0; page < pages; page++) {
+        if (!written[page])
+            continue;
+        if (count && page - (runs[count - 1].first + runs[count - 1].count) <= 1) /* one page more costs less than a run */
+            runs[count - 1].count = page + 1 - runs[count - 1].first;
+        else if (count < sizeof runs / sizeof *runs)
+            runs[count].first = page, runs[count++].count = 1;
+    }
 }
 
 /* --- building: write --- */
@@ -276,11 +405,19 @@ build(int argc, char **argv)
     heap_open(argv[1]);
     start(argv[2], argc - 4, argv + 4);
     forget_process();
-    if (heap_write_plan(argv[1]))
+    if (heap_write_plan(argv[1], NULL))
         return 3;
     heap_close();
     if (points_elsewhere())
         return 1;
+    if (!heap_is_sorted()) {
+        unsigned char *uses = watch_heap();
+        if (uses) {
+            heap_write_plan(argv[1], uses);
+            return 3;
+        }
+    }
+    watch_pages();
     write_executable(argv[3]);
     return 0;
 }
@@ -309,9 +446,6 @@ resume_thread(void)
 static int
 resume_environment(void)
 {
-    PyObject *dict = PyObject_GetAttrString(PyImport_AddModule("posix"), "environ");
-    if (!dict)
-        return -1;
     for (char **each = environ; *each; each++) {
         char *equals = strchr(*each, '=');
         if (!equals)
@@ -319,12 +453,11 @@ resume_environment(void)
         PyObject *key = PyBytes_FromStringAndSize(*each, equals - *each);
         PyObject *value = PyBytes_FromString(equals + 1);
         /* The first of two of one name counts, as it does for getenv(). */
-        if (!key || !value || !PyDict_SetDefault(dict, key, value))
+        if (!key || !value || !PyDict_SetDefault(environment, key, value))
             return -1;
         Py_DECREF(key);
         Py_DECREF(value);
     }
-    Py_DECREF(dict);
     return 0;
 }
 
@@ -355,7 +488,7 @@ exit_status(PyObject *returned)
     const char *const streams[] = {"stdout", "stderr"};
     for (size_t i = 0; i < Py_ARRAY_LENGTH(streams); i++) {
         PyObject *stream = PySys_GetObject(streams[i]);
-        if (stream && stream != Py_None && !PyObject_CallMethod(stream, "flush", NULL))
+        if (stream && stream != Py_None && !PyObject_CallMethodNoArgs(stream, flush))
             PyErr_Clear();
     }
     return status;
@@ -374,6 +507,29 @@ lead_to_command_line(char **argv)
     return 1;
 }
 
+/* Have the kernel copy all at once the pages that every call writes to: half as long as a page fault for each. Before
+   Linux 5.14 it cannot, and they come one by one. */
+static void
+touch_pages(void)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(runs) && runs[i].count; i++)
+        if (madvise(snapshot_start + (size_t)runs[i].first * PAGE, (size_t)runs[i].count * PAGE, MADV_POPULATE_WRITE) < 0)
+            return;
+}
+
+static _Noreturn void
+resume(int argc, char **argv)
+{
+    mallopt(M_MMAP_THRESHOLD, 100 << 10);
+    mallopt(M_TOP_PAD, 64 << 10);
+    malloc_trim(0);
+    resume_thread();
+    PyObject *returned = NULL;
+    if (resume_environment() == 0 && resume_arguments(argc, argv) == 0)
+        returned = PyObject_CallNoArgs(entry);
+    _exit(exit_status(returned)); /* no finalization: the kernel frees everything at once */
+}
+
 int
 main(int argc, char **argv)
 {
@@ -383,11 +539,6 @@ main(int argc, char **argv)
         return lead_to_command_line(argv);
     signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2), after which an ADD is taken back */
     signal(SIGCHLD, SIG_DFL); /* ignored by who called, it would take a delegate's exit status from us */
-    resume_thread();
-    if (resume_environment() < 0 || resume_arguments(argc, argv) < 0) {
-        PyErr_Print();
-        return 1;
-    }
-    /* No finalization: the kernel frees everything at once. */
-    _exit(exit_status(PyObject_CallNoArgs(entry)));
+    touch_pages();
+    resume(argc, argv);
 }

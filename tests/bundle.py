@@ -7,7 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import netaddr
@@ -41,16 +41,20 @@ def build_command_line() -> Path:
     return _built(COMMAND_LINE, _pyinstaller)
 
 
-def make_executable(output: Path, checkout: Path = CHECKOUT, env: dict[str, str] | None = None) -> None:
-    """Build the plugin of a checkout: with the Python that runs this, or the system's if that has the static library.
+def make_executable(
+    output: Path, checkout: Path = CHECKOUT, env: Mapping[str, str] = os.environ, under: Sequence[str] = ()
+) -> None:
+    """Build the plugin of a checkout with the system's Python, which has a static library, or else with this one.
 
-    Raises subprocess.CalledProcessError.
+    `under`: a command that runs the build.
+
+    Raises subprocess.CalledProcessError if that fails, with what was said on standard error.
     """
     # Where netaddr is; only this interpreter may know.
     libraries = {"PYTHONPATH": str(Path(netaddr.__file__).parent.parent)}
-    environment = (os.environ if env is None else env) | libraries
+    environment = {**env, **libraries}
     for python in (SYSTEM_PYTHON, sys.executable):
-        argv = [python, "-m", "bundle.build", "--output", output]
+        argv: list[str | Path] = [*under, python, "-m", "bundle.build", "--output", output]
         done = subprocess.run(argv, cwd=checkout, env=environment, stderr=subprocess.PIPE, text=True)
         if done.returncode != NO_STATIC_LIBRARY:
             break

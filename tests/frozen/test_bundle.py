@@ -55,7 +55,7 @@ def test_it_starts_through_a_link_in_another_directory(executable: Path, tmp_pat
 
 
 def test_it_starts_wherever_a_file_may_be_executed(executable: Path, tmp_path: Path) -> None:
-    copy = shutil.copy(executable, tmp_path / "any name")
+    copy = Path(shutil.copy(executable, tmp_path / "any name"))
     copy.chmod(0o111)
     assert "1.0.0" in supported_versions(copy)
 

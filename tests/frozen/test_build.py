@@ -1,0 +1,87 @@
+"""How the executable is built: the same bytes everywhere, or a word about what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.build import NO_STATIC_LIBRARY
+from tests.bundle import CHECKOUT, build_executable, make_executable
+
+
+def checkout_in(directory: Path) -> Path:
+    """A copy of what the executable is made of."""
+    for name in ("bundle", "cni_bridge_py"):
+        shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return directory
+
+
+def test_two_builds_in_different_places_are_the_same_bytes(tmp_path: Path, root: None) -> None:
+    """Another directory, time, environment, host name, locale, umask, user's signals, layout of the address space."""
+    other = checkout_in(tmp_path / "a longer name than it was" / "und Umlaute: ä")
+    script = tmp_path / "python"  # what make_executable() runs in place of a Python
+    script.write_text(
+        "#!/bin/sh\n"
+        "hostname elsewhere; umask 077; trap '' PIPE HUP CHLD; ulimit -s 65536; ulimit -n 200\n"
+        'exec nice setarch --addr-no-randomize "$@"\n'
+    )
+    script.chmod(0o755)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nowhere",
+        "LC_ALL": "tr_TR.UTF-8",
+        "TZ": "Asia/Kathmandu",
+        "PYTHONHASHSEED": "4711",
+        "SOURCE_DATE_EPOCH": "1",
+        "PADDING": "x" * 9999,
+    }
+    make_executable(tmp_path / "again", other, environment, under=["unshare", "--uts", str(script)])
+    assert (tmp_path / "again").read_bytes() == build_executable().read_bytes()
+    assert (tmp_path / "again").stat().st_mode & 0o777 == 0o755
+
+
+def test_another_source_is_another_executable(tmp_path: Path) -> None:
+    other = checkout_in(tmp_path / "other")
+    module = other / "cni_bridge_py/kernel/sysfs.py"
+    module.write_text(module.read_text() + "\nCHANGED = 1\n")
+    make_executable(tmp_path / "changed", other)
+    assert (tmp_path / "changed").read_bytes() != build_executable().read_bytes()
+
+
+def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    other = checkout_in(tmp_path / "other")
+    (other / "cni_bridge_py/__main__.py").write_text(
+        "def main():\n    return 7\n"
+    )  # no answer: it does not pass its test
+    (tmp_path / "executable").write_text("before")
+    with pytest.raises(subprocess.CalledProcessError):
+        make_executable(tmp_path / "executable", other)
+    assert (tmp_path / "executable").read_text() == "before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["executable", "other"]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ("build.sysconfig.get_config_var = lambda name: '/nowhere'", "install libpython"),
+        ("build.THREAD_LOCALS.clear(); build.WRITABLE.remove('.bss')", ".bss"),
+        ("build.Symbols.missing_modules = lambda self: ['_struct']", "_struct"),
+    ],
+)
+def test_a_python_that_cannot_become_an_executable_is_told_apart(tmp_path: Path, lacking: str, said: str) -> None:
+    script = (
+        f"import sys; sys.argv[1:] = ['--output', 'made']; from bundle import build; {lacking}; sys.exit(build.main())"
+    )
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    python = "/usr/bin/python3" if "get_config_var" not in lacking else sys.executable
+    done = subprocess.run(
+        [python, "-c", script, "--output", "made"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == NO_STATIC_LIBRARY, done
+    assert said in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
