@@ -27,6 +27,8 @@ sysctl procps
 /usr/bin/time time
 /usr/lib/cni/host-local containernetworking-plugins
 END
+    # What Debian signs sid's packages with.
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
     # Test images hold nothing but busybox: the one that needs no library.
     dpkg --status busybox-static >/dev/null 2>&1 || echo busybox-static
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
@@ -42,7 +44,7 @@ mapfile -t packages < <(missing_packages)
 if [ ${#packages[@]} -gt 0 ]; then
     echo "Installing Debian packages: ${packages[*]}"
     apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
 if ! sha256sum --status --check "$stamp" 2>/dev/null; then
@@ -51,3 +53,5 @@ if ! sha256sum --status --check "$stamp" 2>/dev/null; then
     "$venv/bin/pip" --quiet --disable-pip-version-check install --editable '.[test,build]'
     sha256sum pyproject.toml >"$stamp"
 fi
+
+tests/newest.sh
