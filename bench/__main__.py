@@ -17,15 +17,13 @@ from typing import Any
 from rich.console import Console
 
 from bench import figures, sections
-from bench.bare import build_bare
-from bench.contestants import CHECKOUT, contestants
+from bench.contestants import CHECKOUT, contestants, our_executable, references
 from bench.figures import Row, Sample
 from bench.pages import write_pages
 from bench.quiet import wait_until_idle
 from bench.setup import FULL, QUICK, Setup, Sizes
 from bench.table import on_terminal, tables
-from tests.bundle import build_bundle
-from tests.harness import REFERENCE_BIN_DIR, Node
+from tests.harness import Node
 
 WIDTH = 160
 """Columns. Tables are not squeezed into a terminal that has fewer."""
@@ -38,9 +36,9 @@ def main() -> None:
         raise SystemExit("bench/run wires pods on a private node, which takes root")
     console = Console()
     console.width = max(console.width, WIDTH)
-    plugin = arguments.plugin or build_bundle() / "cni-bridge-py"
-    directories = {"reference": REFERENCE_BIN_DIR} | {f"{each}/": each.resolve() for each in arguments.against}
-    setup = Setup(contestants(plugin.resolve(), directories), sizes(arguments), str(build_bare()))
+    plugin = arguments.plugin or our_executable()
+    directories = references() | {f"{each}/": each.resolve() for each in arguments.against}
+    setup = Setup(contestants(plugin.resolve(), directories), sizes(arguments))
     rows: list[Row] = []
     for name in arguments.sections:
         found = measure(name, setup, console)
@@ -66,7 +64,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--pods", type=numbers, metavar="N,N...", help="sizes for the section growth")
     parser.add_argument("--burst", type=int, metavar="N", help="how many pods come at once")
     parser.add_argument("--leases", type=numbers, metavar="N,N...", help="sizes for the section ipam")
-    parser.add_argument("--plugin", type=Path, help="our executable (default: the bundle, built if need be)")
+    parser.add_argument("--plugin", type=Path, help="our executable (default: this checkout's, built if need be)")
     parser.add_argument(
         "--against", type=Path, action="append", default=[], metavar="DIR", help="more plugins to compare with"
     )
@@ -141,15 +139,12 @@ def report(rows: list[Row], setup: Setup) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """The machine that the figures are of."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    query = ["dpkg-query", "--show", "--showformat=${Version}", "containernetworking-plugins"]
-    package = subprocess.run(query, capture_output=True, text=True)
     return {
         "processor": models[0].partition(": ")[2] if models else platform.machine(),
         "processors": os.cpu_count(),
         "kernel": platform.release(),
         "distribution": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
         "python": platform.python_version(),
-        "reference": package.stdout,
     }
 
 

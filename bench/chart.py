@@ -30,7 +30,7 @@ def chart(rows: Sequence[Row], other: str) -> str:
     below = top + len(ratios) * LINE
     unit = ROOM / LONGEST
     parts = [
-        text(LEFT, LINE, f"time of ours / time of the {other}", "start", bold=True),
+        text(LEFT, LINE, f"time of ours / time of {other}", "start", bold=True),
         *(bar(top + i * LINE, *each) for i, each in enumerate(ratios)),
         line(LEFT + unit, top - 4, below),
         text(LEFT + unit, top - 6, f"1 = {other}", "middle"),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.figures import OURS
+from tests import newest
+from tests.bundle import build_bundle
+from tests.harness import REFERENCE_BIN_DIR, Node, Plugin
 
 Config = dict[str, Any]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 DUAL_STACK = [[{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00:22::/64"}]]
+
+PACKAGE = "containernetworking-plugins"
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,21 @@ class Contestant:
         return {**shipped, **own, **self.keys, **keys}
 
 
+def our_executable() -> Path:
+    """What is measured unless told; built if need be."""
+    return build_bundle() / "cni-bridge-py"
+
+
+def references() -> dict[str, Path]:
+    """The reference's directories by name: the newest release's, where it could be had, and Debian's own."""
+    found = {}
+    if package := newest.find(PACKAGE):
+        found[f"reference {package.release}"] = newest.reference_dir()
+    query = ["dpkg-query", "--show", "--showformat=${source:Upstream-Version}", PACKAGE]
+    release = subprocess.run(query, capture_output=True, text=True, check=True).stdout.partition("+")[0]
+    return found | {f"reference {release}": REFERENCE_BIN_DIR}
+
+
 def contestants(plugin: Path, directories: dict[str, Path]) -> list[Contestant]:
     """Ours, and the `bridge` of each directory (by name) with each masquerade backend that it has.
 
@@ -63,8 +84,6 @@ def contestants(plugin: Path, directories: dict[str, Path]) -> list[Contestant]:
 
 def has_backends(contestant: Contestant) -> bool:
     """Whether the plugin knows ipMasqBackend: those that do refuse one that does not exist."""
-    from tests.harness import Node, Plugin
-
     plugin = Plugin(contestant.plugin, cni_path=str(contestant.directory))
     with Node() as node:
         reply = plugin.call(node, "ADD", contestant.config("asked", ipMasqBackend="none-such"), node.pod())

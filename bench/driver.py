@@ -6,18 +6,22 @@ files, so that neither side waits for a pipe; and wait4(2) tells what it and its
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from pyroute2.netns import setns
 
 from bench.contestants import Config, Contestant
 from bench.figures import Sample
-from cni_bridge_py.kernel.netns import Inside, NetNS
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -93,18 +97,27 @@ class Host:
         self.who = contestant.name
         self.plugin = contestant.plugin
         self.cni_path = str(contestant.directory)
+        # Where there are iptables, too, the reference's DEL looks for chains there, and Debian 12's iptables says
+        # of one that is not there what the reference takes for a failure.
+        self.path = _path_to("nft") if contestant.masquerades_otherwise else PATH
         self.network = f"network-{number}"
         self.config: Config = contestant.config(self.network, **keys)
-        self._netns = NetNS(_make_namespace(f"host-{number}"))
+        self._netns = _make_namespace(f"host-{number}")
         self._free = make_pod().netns
 
     def next_pod(self) -> Pod:
         """Another container in always the same namespace, for pods that come and go one after the other."""
         return Pod(self._free, secrets.token_hex(32))
 
-    def inside(self) -> Inside:
-        """A context manager that has this process in the namespace."""
-        return Inside(self._netns)
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """This process is in the namespace."""
+        with open("/proc/self/ns/net") as home, open(self._netns) as netns:
+            setns(netns.fileno())
+            try:
+                yield
+            finally:
+                setns(home.fileno())
 
     def start(
         self, verb: str, pod: Pod, prev_result: Any = None, plugin: str | None = None, under: Sequence[str] = ()
@@ -117,7 +130,7 @@ class Host:
     def environment(self, verb: str, pod: Pod) -> dict[str, str]:
         """What containerd gives a plugin."""
         return {
-            "PATH": PATH,
+            "PATH": self.path,
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod.container_id,
             "CNI_NETNS": pod.netns,
@@ -139,6 +152,15 @@ class Host:
 def make_pod() -> Pod:
     """A pod with a namespace of its own."""
     return Pod(_make_namespace(f"pod-{secrets.token_hex(4)}"), secrets.token_hex(32))
+
+
+def _path_to(command: str) -> str:
+    """A directory with that command alone."""
+    directory = Path(f"/run/only-{command}")
+    if not directory.exists():
+        directory.mkdir()
+        (directory / command).symlink_to(str(shutil.which(command, path=PATH)))
+    return str(directory)
 
 
 def _make_namespace(name: str) -> str:

@@ -22,7 +22,7 @@ def write_pages(rows: Sequence[Row], setup: Setup, machine: dict[str, Any]) -> N
     _, reference, *more = [contestant.name for contestant in setup.contestants]
     origin = (
         f"Medians of one run on {machine['processors']} processors ({machine['processor']}), "
-        f"Linux {machine['kernel']}, {machine['distribution']}, containernetworking-plugins {machine['reference']}.\n"
+        f"Linux {machine['kernel']}, {machine['distribution']}.\n"
     )
     summary = [markdown(against_others(rows, [reference, *more])), markdown(against_itself(rows)), origin]
     (CHECKOUT / "bench/chart.svg").write_text(chart(rows, reference))

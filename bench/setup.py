@@ -38,15 +38,13 @@ class Setup(NamedTuple):
 
     contestants: list[Contestant]
     sizes: Sizes
-    bare: str
-    """A frozen executable that does nothing."""
 
     def dumps(self) -> str:
         """As text, for a process in a node."""
-        return json.dumps([[asdict(each) for each in self.contestants], self.sizes._asdict(), self.bare])
+        return json.dumps([[asdict(each) for each in self.contestants], self.sizes._asdict()])
 
     @classmethod
     def loads(cls, text: str) -> Setup:
         """The inverse of `dumps`."""
-        contestants, sizes, bare = json.loads(text)
-        return cls([Contestant(**each) for each in contestants], Sizes(**sizes), bare)
+        contestants, sizes = json.loads(text)
+        return cls([Contestant(**each) for each in contestants], Sizes(**sizes))

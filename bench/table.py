@@ -11,6 +11,9 @@ from rich.table import Table as RichTable
 
 from bench.figures import Figure, Row
 
+RATIO = "ratio"
+"""The head of what ours is divided by the column before it."""
+
 
 class Table(NamedTuple):
     """Cells of text. The first `labels` columns say what a row is about."""
@@ -42,7 +45,7 @@ def tables(rows: Iterable[Row]) -> Iterator[Table]:
     for (first, *others), group in groups.items():
         header = ["", "", "", first]
         for other in others:
-            header += [other, f"{first} / {other}"]
+            header += [other, RATIO]
         yield Table(header, list(_without_repeats(map(_cells, group))), labels=3)
 
 
@@ -56,7 +59,7 @@ def on_terminal(table: Table) -> RichTable:
     """The table for rich to print."""
     drawn = RichTable(box=box.SIMPLE_HEAD)
     for index, name in enumerate(table.header):
-        style = "bold" if "/" in name else None
+        style = "bold" if name == RATIO else None
         drawn.add_column(name, justify="left" if index < table.labels else "right", style=style)
     for line in table.body:
         drawn.add_row(*line)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.contestants import contestants
+from bench.contestants import contestants, references
+from tests import newest
 from tests.harness import REFERENCE_BIN_DIR
 
 WITH_BACKENDS = """#!/bin/sh
@@ -34,6 +35,14 @@ def names(**directories: Path) -> list[str]:
 
 def test_debians_reference_has_one_backend(root: None) -> None:
     assert names(reference=REFERENCE_BIN_DIR) == ["ours", "reference"]
+
+
+def test_the_newest_reference_has_two(root: None) -> None:
+    assert names(newest=newest.reference_dir()) == ["ours", "newest", "newest, nftables"]
+
+
+def test_the_newest_reference_comes_first() -> None:
+    assert list(references().values()) == [newest.reference_dir(), REFERENCE_BIN_DIR]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def test_a_short_run(root: None, tmp_path: Path) -> None:
     assert subprocess.run(["ip", "-json", "link"], capture_output=True, text=True, check=True).stdout == links
 
     report = json.loads((tmp_path / "out.json").read_text())
-    assert list(report["contestants"]) == ["ours", "reference", "others/"]
+    everyone = list(report["contestants"])
+    assert everyone[0] == "ours"
+    assert everyone[-1] == "others/"
     assert report["sizes"]["pods"] == [1, 2]
     assert report["machine"]["processors"] > 0
     rows = {(row["section"], row["case"], row["what"], row["unit"]): row for row in report["rows"]}
@@ -39,7 +41,7 @@ def test_a_short_run(root: None, tmp_path: Path) -> None:
         for figure in row["figures"].values():
             assert 0 <= figure["low"] <= figure["median"] <= figure["high"]
         assert list(row["ratios"]) == list(row["figures"])[1:]
-    three = ["ours", "reference", "others/"]
+    without_masquerade = [name for name in everyone if "nftables" not in name]
     for key in (
         *(
             ("verbs", case, verb, "ms")
@@ -57,14 +59,15 @@ def test_a_short_run(root: None, tmp_path: Path) -> None:
         ("footprint", "", "on disk", "MB"),
         ("sandbox", "", "RunPodSandbox", "ms"),
     ):
-        assert list(rows[key]["figures"]) == three, key
+        same = key[0] in ("ipam", "sandbox") or key[1] in ("no ipMasq", "any")
+        who = without_masquerade if same else everyone
+        assert list(rows[key]["figures"]) == who, key
         assert all(figure["median"] > 0 for figure in rows[key]["figures"].values()), key
     assert list(rows["ipam", "9 leases", "ADD of a pod", "ms"]["figures"]) == ["ours", "no leases"]
-    assert list(rows["floor", "whole, against the least", "ADD", "ms"]["figures"]) == ["ours", "frozen + kernel"]
     for verb in ("ADD", "DEL"):
         failures = rows["burst", f"3 {verb}s at once", "failures", ""]["figures"]
-        assert [figure["high"] for figure in failures.values()] == [0, 0, 0]
-    assert "ours / reference" in done.stdout
+        assert {figure["high"] for figure in failures.values()} == {0}
+    assert "others/" in done.stdout
 
 
 @pytest.mark.slow
