@@ -5,6 +5,7 @@ What differs from one run to the next (veth names, indexes, container ids) is le
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +30,7 @@ def of_success(node: Node, pod: Pod, result: Json) -> Json:
 def of_reply(reply: Reply) -> Json:
     """What a runtime is told by a call that has no result."""
     if reply.status == 0:
-        return {"status": 0, "stdout": reply.stdout}
+        return {"status": 0, "answer": json.loads(reply.stdout) if reply.stdout else None}
     return {"status": reply.status, "code": reply.error["code"], "cniVersion": reply.error.get("cniVersion")}
 
 

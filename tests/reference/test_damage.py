@@ -26,7 +26,7 @@ class Damage(NamedTuple):
 DAMAGES = [
     Damage("nothing", "node", "true", False),
     Damage("pod's interface gone", "pod", "ip link delete eth0"),
-    Damage("pod's interface down", "pod", "ip link set eth0 down; ip address add fd00:22::2/64 dev eth0"),
+    Damage("pod's interface down", "pod", "ip link set eth0 down; ip address replace fd00:22::2/64 dev eth0"),
     Damage("pod's MAC changed", "pod", "ip link set eth0 address 02:00:00:00:00:01"),
     Damage("IPv4 address gone", "pod", "ip address delete 10.22.0.2/24 dev eth0"),
     Damage("IPv6 address gone", "pod", "ip address delete fd00:22::2/64 dev eth0"),
