@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from cni_bridge_py.cli.cluster import ClusterNode, conflist, routes
@@ -32,9 +33,11 @@ SYSCTLS = {
 class Worker(Containerd):
     """A node of a cluster."""
 
-    def __init__(self, cluster: Cluster, spec: ClusterNode, plugin: Plugin, network: dict[str, Any]) -> None:
+    def __init__(
+        self, cluster: Cluster, spec: ClusterNode, plugin: Plugin, network: dict[str, Any], containerd: Path
+    ) -> None:
         self.spec = spec
-        super().__init__(plugin, network, lambda: cluster.boot(spec))
+        super().__init__(plugin, network, containerd, boot=lambda: cluster.boot(spec))
 
     @property
     def gateways(self) -> list[str]:
@@ -48,6 +51,7 @@ class Cluster:
     def __init__(
         self,
         plugin: Plugin,
+        containerd: Path,
         *,
         dual_stack: bool = False,
         pod_prefix: int = 24,
@@ -56,6 +60,7 @@ class Cluster:
     ) -> None:
         """Start it and wait until it can run pods.
 
+        containerd: where the nodes' containerd is.
         pod_prefix: the length of the nodes' IPv4 podCIDRs.
         mtu: of the network that joins the nodes, bytes.
         without: keys to leave out of the plugin's configuration.
@@ -71,7 +76,7 @@ class Cluster:
                 network = conflist(spec, list(self.cidrs))
                 for key in without:
                     del network["plugins"][0][key]
-                self.workers.append(running.enter_context(Worker(self, spec, plugin, network)))
+                self.workers.append(running.enter_context(Worker(self, spec, plugin, network, containerd)))
             self._running = running.pop_all()
 
     def __enter__(self) -> Self:

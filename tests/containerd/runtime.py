@@ -9,19 +9,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
 from tests import image
-from tests.harness import Node, Plugin, Pod
+from tests.harness import PATH, Node, Plugin, Pod
 
 messages, services = grpc.protos_and_services("tests/containerd/cri.proto")
 
+SYSTEM = Path("/usr/bin")
+"""Where the system's containerd is."""
+
 SOCKET = "run/containerd/containerd.sock"
 
-# Settings of the version 2 format, which 1.6 to 2.x read. The snapshotter is one that works on any
-# file system; runc may neither lower its OOM score nor load AppArmor profiles in a container.
+# Settings of the version 2 format, which 1.6 to 2.x read; 2.x looks for the snapshotter elsewhere. That is one that
+# works on any file system. runc may neither lower its OOM score nor load AppArmor profiles in a container. The section
+# `cni` is the last one: a test may have more to say there.
 CONFIGURATION = f"""
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -29,6 +34,8 @@ version = 2
   restrict_oom_score_adj = true
   disable_apparmor = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+[plugins."io.containerd.cri.v1.images"]
   snapshotter = "native"
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/opt/cni/bin"
@@ -78,16 +85,28 @@ class Container:
 class Containerd:
     """containerd in a new node, with one network. Leaving it takes the node away."""
 
-    def __init__(self, plugin: Plugin, network: Mapping[str, Any], boot: Callable[[], Node] = Node) -> None:
+    def __init__(
+        self,
+        plugin: Plugin,
+        network: Mapping[str, Any],
+        bin_dir: Path = SYSTEM,
+        *,
+        settings: str = "",
+        boot: Callable[[], Node] = Node,
+    ) -> None:
         """Start it and wait until it can run pods.
 
         network: a network configuration list; the plugins' directory is the node's /opt/cni/bin.
+        bin_dir: where containerd, its shim and ctr are.
+        settings: more lines for the `cni` section of its configuration.
         boot: makes the node.
         """
         self.network: str = network["name"]
         self.bridge: str = network["plugins"][0]["bridge"]
         self._plugin = plugin
         self._boot = boot
+        self._bin_dir = bin_dir
+        self._settings = settings
         self._numbers = itertools.count(1)
         self.node = boot()
         try:
@@ -169,7 +188,7 @@ class Containerd:
     def _set_up(self) -> None:
         # containerd finds its own `loopback` plugin among the reference ones.
         self._plugin.install(self.node)
-        self.node.write("/etc/containerd/config.toml", CONFIGURATION)
+        self.node.write("/etc/containerd/config.toml", CONFIGURATION + self._settings)
         self._log = self.node.directory / "containerd.log"
         channel = grpc.insecure_channel(f"unix:{self.node.root / SOCKET}")
         self._runtime = services.RuntimeServiceStub(channel)
@@ -184,13 +203,15 @@ class Containerd:
 
     def _start(self) -> None:
         with self._log.open("a") as log:
-            self._process = self.node.popen("containerd", stdout=log, stderr=log)
+            # containerd takes the shim from its PATH.
+            env = {**os.environ, "PATH": f"{self._bin_dir}:{PATH}"}
+            self._process = self.node.popen(self._bin_dir / "containerd", stdout=log, stderr=log, env=env)
         self._wait("the network to be ready", self._is_ready)
 
     def _import_image(self) -> None:
         archive = self.node.directory / "image.tar"
         image.write_archive(archive, os.uname().machine)
-        command = ("ctr", "--namespace", "k8s.io", "images", "import", "--snapshotter", "native")
+        command = (self._bin_dir / "ctr", "--namespace", "k8s.io", "images", "import", "--no-unpack")
         self.node.run(*command, archive)
         self._wait("the image to be known", self._has_image)
 
@@ -199,7 +220,7 @@ class Containerd:
             conditions = self.call("Status").status.conditions
         except grpc.RpcError:
             return False
-        return all(condition.status for condition in conditions)
+        return all(condition.status for condition in conditions if condition.type in ("RuntimeReady", "NetworkReady"))
 
     def _has_image(self) -> bool:
         return bool(self.call("ImageStatus", image={"image": image.NAME}).image.id)

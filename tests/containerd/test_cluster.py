@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,9 @@ RunPod = Callable[..., Sandbox]
 
 
 @pytest.fixture(scope="module", params=["ipv4", "dual-stack"])
-def cluster(request: pytest.FixtureRequest, root: None, plugin: Plugin) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, root: None, plugin: Plugin, containerd: Path) -> Iterator[Cluster]:
     """Two nodes for all tests of this file; `run_pod` sees to it that one leaves nothing to the next."""
-    with Cluster(plugin, dual_stack=request.param == "dual-stack") as cluster:
+    with Cluster(plugin, containerd, dual_stack=request.param == "dual-stack") as cluster:
         yield cluster
 
 
@@ -138,14 +139,14 @@ def test_packets_larger_than_the_mtu_arrive(cluster: Cluster, run_pod: RunPod) -
 
 
 @pytest.mark.parametrize("mtu", [1500, 1400])
-def test_a_pod_has_the_mtu_of_its_node(root: None, plugin: Plugin, mtu: int) -> None:
-    with Cluster(plugin, mtu=mtu) as cluster:
+def test_a_pod_has_the_mtu_of_its_node(root: None, plugin: Plugin, containerd: Path, mtu: int) -> None:
+    with Cluster(plugin, containerd, mtu=mtu) as cluster:
         pod = cluster.workers[0].run_pod()
         assert pod.link("eth0")["mtu"] == mtu
 
 
-def test_a_nodes_first_pod_is_reached_from_another_node_at_once(root: None, plugin: Plugin) -> None:
-    with Cluster(plugin, dual_stack=True) as cluster:
+def test_a_nodes_first_pod_is_reached_from_another_node_at_once(root: None, plugin: Plugin, containerd: Path) -> None:
+    with Cluster(plugin, containerd, dual_stack=True) as cluster:
         here, there = cluster.workers
         client = there.run_pod()
         pod = here.run_pod()

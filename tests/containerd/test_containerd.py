@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +23,14 @@ Start = Callable[..., Containerd]
 
 
 @pytest.fixture
-def start(root: None, plugin: Plugin) -> Iterator[Start]:
+def start(root: None, plugin: Plugin, containerd: Path) -> Iterator[Start]:
     """A function that starts containerd with a network of the subnets given."""
     with contextlib.ExitStack() as running:
-        yield lambda *subnets: running.enter_context(Containerd(plugin, network(plugin, *subnets or [SUBNET])))
+
+        def start(*subnets: str) -> Containerd:
+            return running.enter_context(Containerd(plugin, network(plugin, *subnets or [SUBNET]), containerd))
+
+        yield start
 
 
 def network(plugin: Plugin, *subnets: str) -> dict[str, Any]:

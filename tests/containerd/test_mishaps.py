@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,12 +28,12 @@ SMALL_SIZE = 13
 
 
 @pytest.fixture
-def make_cluster(root: None, plugin: Plugin) -> Iterator[MakeCluster]:
+def make_cluster(root: None, plugin: Plugin, containerd: Path) -> Iterator[MakeCluster]:
     """A function that starts clusters; they go when the test ends."""
     with contextlib.ExitStack() as running:
 
         def make(**kwargs: Any) -> Cluster:
-            return running.enter_context(Cluster(plugin, **kwargs))
+            return running.enter_context(Cluster(plugin, containerd, **kwargs))
 
         yield make
 

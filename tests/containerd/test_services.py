@@ -70,10 +70,10 @@ def served(cluster: Cluster, mode: str) -> Iterator[Scene]:
     params=[("nftables", "ipv4"), ("nftables", "dual-stack"), ("iptables", "dual-stack")],
     ids=lambda param: "-".join(param),
 )
-def scene(request: pytest.FixtureRequest, root: None, plugin: Plugin) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, root: None, plugin: Plugin, containerd: Path) -> Iterator[Scene]:
     """A Service, made once for the tests of this file, which only ask."""
     mode, stack = request.param
-    with Cluster(plugin, dual_stack=stack == "dual-stack") as cluster, served(cluster, mode) as scene:
+    with Cluster(plugin, containerd, dual_stack=stack == "dual-stack") as cluster, served(cluster, mode) as scene:
         yield scene
 
 
@@ -112,10 +112,10 @@ def test_a_node_port_of_either_node_from_everywhere(scene: Scene) -> None:
 @needs_bridge_netfilter
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
 def test_without_bridge_netfilter_only_the_backends_neighbours_are_left_out(
-    root: None, plugin: Plugin, mode: str
+    root: None, plugin: Plugin, containerd: Path, mode: str
 ) -> None:
     with (
-        Cluster(plugin, dual_stack=True, without=["bridgeNetfilter"]) as cluster,
+        Cluster(plugin, containerd, dual_stack=True, without=["bridgeNetfilter"]) as cluster,
         served(cluster, mode) as scene,
     ):
         assert scene.seen_as(scene.neighbour) == [None] * 4
