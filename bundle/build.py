@@ -27,10 +27,17 @@ PACKAGE = "cni_bridge_py"
 FOR_PEOPLE = ["agent", "cli", "node"]
 """Parts of the package that stay out: they are run by hand or for a long time, by a Python that starts as usual."""
 
-EMPTY = ["importlib.resources"]
-"""Imported by a library for what nothing here uses: an empty module stands for each.
+STAND_INS = {
+    "ast": "class NodeVisitor: pass\n",
+    "hashlib": "from _blake2 import blake2b\n",
+    "importlib.resources": "files = None\n",
+    "pprint": "",
+}
+"""What stands for modules of the standard library of which little or nothing is used here.
 
-importlib.resources: netaddr's, for its list of makers of network cards. It brings tempfile and random, with a seed.
+ast, pprint: large, and what needs them in `inspect` (which dataclasses imports) and netaddr is never called.
+hashlib: Debian's static library lacks the code of most hashes (3.13), and hashlib logs a traceback for each.
+importlib.resources: netaddr's, for its list of makers of network cards. It brings `random`, with a seed, and others.
 """
 
 RENAMED = {
@@ -56,8 +63,8 @@ NO_STATIC_LIBRARY = 3
 PLAN_CHANGED = 3
 """snapshot.c's exit status if the interpreter has to be started once more."""
 
-MOST_STARTS = 9
-"""The second does it, if the interpreter starts the same way each time."""
+MOST_STARTS = 50
+"""Five to ten do: the interpreter does not start in quite the same way when blocks lie elsewhere."""
 
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
 """Symbols that no library has."""
@@ -72,17 +79,25 @@ they should be when a process starts (the name of the extension module that is b
 
 # Run by the interpreter that the library belongs to: import modules, and tell about all that came, what it is made of.
 DISCOVER = """
-import sys
-sys.path[:], missing, empty, names = eval(sys.argv[1])
+import os, sys
+sys.path[:], missing, stand_ins, names = eval(sys.argv[1])
+os.setns = None  # snapshot.c has it for a Python that has not
 for name in missing:
     sys.modules[name] = None
-for name in empty:
-    sys.modules[name] = type(sys)(name)
+class StandIns:
+    def find_spec(name, path, target=None):
+        return type(sys.__spec__)(name, StandIns) if name in stand_ins else None
+    def create_module(spec):
+        pass
+    def exec_module(module):
+        exec(stand_ins[module.__name__], module.__dict__)
+sys.meta_path.insert(0, StandIns)
 for name in names:
     __import__(name)
 for name, module in sys.modules.items():
-    if name != "__main__" and module and module.__spec__:
-        print(name, int(hasattr(module, "__path__")), module.__spec__.origin)
+    spec = getattr(module, "__spec__", None)
+    if name != "__main__" and spec:
+        print(name, int(hasattr(module, "__path__")), spec.origin)
 """
 
 
@@ -166,13 +181,14 @@ def discover(symbols: Symbols) -> list[Module]:
     Raises NoStaticLibraryError.
     """
     names = [*plugin_modules(), "gc"]
-    arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), EMPTY, names)
+    arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), STAND_INS, names)
     argv = [sys.executable, "-I", "-S", "-B", "-c", DISCOVER, repr(arguments)]
     done = subprocess.run(argv, capture_output=True, text=True)
-    if done.returncode:
+    if "None in sys.modules" in done.stderr:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise NoStaticLibraryError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
-    modules = [Module(name, False, compile("", f"{name}.py", "exec")) for name in EMPTY]
+    done.check_returncode()
+    modules = [Module(name, False, compile(source, f"{name}.py", "exec")) for name, source in STAND_INS.items()]
     modules.append(Module("preload", False, _compiled("preload", HERE / "preload.py")))
     for line in done.stdout.splitlines():
         name, is_package, origin = line.split(maxsplit=2)
@@ -236,7 +252,9 @@ def check_variables(library: Path) -> None:
 def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     """Compile and link the executable that starts an interpreter and writes the other one."""
     library = work / "libpython.a"  # the name that python.lds knows
-    _run("objcopy", *(f"--redefine-sym={name}={ours}" for name, ours in RENAMED.items()), symbols.library, library)
+    renamed = (f"--redefine-sym={name}={ours}" for name, ours in RENAMED.items())
+    # Nothing unwinds C's stack, and what that takes is large.
+    _run("objcopy", *renamed, "--remove-section=.eh_frame", symbols.library, library)
     (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
     include = sysconfig.get_path("include")
     _run(

@@ -36,7 +36,8 @@ int resumed SAVED;
 enum place { GARBAGE, UNUSED, READ, WRITTEN, PLACES }; /* of a block; a call uses the last two */
 
 static struct plan {
-    size_t sizes[PLACES]; /* of each part of the heap, in bytes; all 0 but the one of UNUSED before calls were watched */
+    size_t sizes[PLACES]; /* of the parts of the heap, in bytes */
+    size_t sorted;        /* whether the places tell what a call was seen to use */
     unsigned char places[BLOCKS]; /* by a block's number */
 } *plan;
 
@@ -107,14 +108,14 @@ allocate(size_t size, size_t alignment)
     if (blocks == BLOCKS)
         fail("more blocks than expected while Python starts");
     enum place place = plan->places[blocks];
-    if (place > UNUSED && alignment > GRAIN)
-        place = UNUSED; /* no gaps where every page counts */
-    struct part *part = &parts[place];
     size_t grains = size ? (size + GRAIN - 1) / GRAIN : 1;
+    /* No gaps where every page counts; and no more than was planned. */
+    if (place > UNUSED && (alignment > GRAIN || parts[place].used + grains * GRAIN > plan->sizes[place]))
+        place = UNUSED;
+    struct part *part = &parts[place];
     char *start = (char *)(((uintptr_t)part->start + part->used + alignment - 1) & ~(alignment - 1));
     char *end = start + grains * GRAIN;
-    if (size > SCRATCH_SIZE || end > (place ? heap + HEAP_SIZE : SCRATCH + SCRATCH_SIZE)
-        || (place > UNUSED && end > part->start + plan->sizes[place]))
+    if (size > SCRATCH_SIZE || end > (place ? heap + HEAP_SIZE : SCRATCH + SCRATCH_SIZE))
         fail("more memory than expected while Python starts");
     part->used = end - part->start;
     size_of[!place][grain_of(start)] = grains;
@@ -276,10 +277,17 @@ heap_end(void)
     return heap + heap_used;
 }
 
-/* Write down which blocks are alive, and where a call was seen to use the heap, if calls were watched: by grain, 1 for
-   reading and 2 for writing. Return how many blocks are alive and not in the heap. */
-size_t
-heap_write_plan(const char *path, const unsigned char *uses)
+static void
+write_plan(const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(plan, offsetof(struct plan, places) + blocks, 1, file) != 1 || fclose(file))
+        fail("cannot write the plan");
+}
+
+/* Whether each block that is alive is in the heap. If not, that goes into the plan. */
+int
+heap_is_complete(const char *path)
 {
     size_t missing = 0;
     heap_used = parts[UNUSED].start + parts[UNUSED].used - heap;
@@ -288,27 +296,37 @@ heap_write_plan(const char *path, const unsigned char *uses)
             plan->places[number_of[1][grain]] = UNUSED;
             missing++;
         }
-    for (size_t grain = 0; uses && grain < heap_used / GRAIN; grain++) {
+    if (missing) {
+        plan->sizes[READ] = parts[READ].used;
+        plan->sizes[WRITTEN] = parts[WRITTEN].used;
+        write_plan(path);
+    }
+    return missing == 0;
+}
+
+int
+heap_is_sorted(void)
+{
+    return plan->sorted != 0;
+}
+
+/* Write a plan for what a call was seen to use of the heap: by grain, 1 for what it reads and 2 for what it writes. */
+void
+heap_sort(const char *path, const unsigned char *uses)
+{
+    memset(plan, 0, sizeof *plan);
+    for (size_t grain = 0; grain < heap_used / GRAIN; grain++) {
         unsigned char used = 0;
         for (size_t i = 0; i < size_of[0][grain]; i++)
             used |= uses[grain + i];
-        enum place place = used & 2 ? WRITTEN : used ? READ : UNUSED;
         if (size_of[0][grain]) {
+            enum place place = used & 2 ? WRITTEN : used ? READ : UNUSED;
             plan->places[number_of[0][grain]] = place;
             plan->sizes[place] += size_of[0][grain] * GRAIN;
         }
     }
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(plan, offsetof(struct plan, places) + blocks, 1, file) != 1 || fclose(file))
-        fail("cannot write the plan");
-    return missing;
-}
-
-/* Whether the plan tells by use. */
-int
-heap_is_sorted(void)
-{
-    return plan->sizes[UNUSED] > 0;
+    plan->sorted = 1;
+    write_plan(path);
 }
 
 /* Whether this is no address of anything that a process has: of a block that was freed, in the scratch area. */

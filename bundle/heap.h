@@ -17,7 +17,8 @@ void heap_close(void);
 char *heap_start(void);
 char *heap_end(void);
 int heap_is_garbage(const void *p);
-size_t heap_write_plan(const char *plan, const unsigned char *uses);
+int heap_is_complete(const char *plan);
 int heap_is_sorted(void);
+void heap_sort(const char *plan, const unsigned char *uses);
 
 #endif

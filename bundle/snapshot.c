@@ -405,7 +405,7 @@ build(int argc, char **argv)
     heap_open(argv[1]);
     start(argv[2], argc - 4, argv + 4);
     forget_process();
-    if (heap_write_plan(argv[1], NULL))
+    if (!heap_is_complete(argv[1]))
         return 3;
     heap_close();
     if (points_elsewhere())
@@ -413,7 +413,7 @@ build(int argc, char **argv)
     if (!heap_is_sorted()) {
         unsigned char *uses = watch_heap();
         if (uses) {
-            heap_write_plan(argv[1], uses);
+            heap_sort(argv[1], uses);
             return 3;
         }
     }
