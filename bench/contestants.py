@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.figures import OURS
 from tests import newest
-from tests.bundle import build_bundle
+from tests.bundle import build_executable
 from tests.harness import REFERENCE_BIN_DIR, Node, Plugin
 
 Config = dict[str, Any]
@@ -55,7 +55,7 @@ class Contestant:
 
 def our_executable() -> Path:
     """What is measured unless told; built if need be."""
-    return build_bundle() / "cni-bridge-py"
+    return build_executable()
 
 
 def references() -> dict[str, Path]:
