@@ -5,6 +5,8 @@
 venv=.venv
 stamp=$venv/installed
 
+load_library='import ctypes, sysconfig; ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))'
+
 # What is needed, and the Debian package that has it.
 missing_packages() {
     local command package
@@ -17,9 +19,9 @@ ip iproute2
 iptables iptables
 nft nftables
 nsenter util-linux
-objdump binutils
+objcopy binutils
 podman podman
-python3 python3
+/usr/bin/python3 python3
 runc runc
 shellcheck shellcheck
 strace strace
@@ -32,12 +34,12 @@ END
     # Test images hold nothing but busybox: the one that needs no library.
     dpkg --status busybox-static >/dev/null 2>&1 || echo busybox-static
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
-    # The executable is a C program with Python's interpreter as a shared library.
-    python3 - 2>/dev/null <<'END' || echo libpython3-dev
-import ctypes, os, sysconfig
-ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
-os.stat(sysconfig.get_path("include") + "/Python.h")
+    # The executable takes in the static library of the system's Python, PyInstaller the shared one of python3.
+    { /usr/bin/python3 - && python3 -c "$load_library"; } 2>/dev/null <<'END' || echo libpython3-dev
+import os, sysconfig
+os.stat(os.path.join(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY")))
 END
+    [ -e "$(cc -print-file-name=libc.a 2>/dev/null)" ] || echo libc6-dev
 }
 
 mapfile -t packages < <(missing_packages)

@@ -82,6 +82,14 @@ def test_it_starts_wherever_the_kernel_puts_its_stack(executable: Path, flag: st
     assert "1.0.0" in supported_versions("/usr/bin/setarch", flag, executable)
 
 
+@pytest.mark.parametrize("fault", ["madvise:error=EINVAL", "getrandom:error=ENOSYS", "rseq:error=ENOSYS"])
+def test_it_starts_on_a_kernel_that_lacks_what_newer_ones_have(executable: Path, tmp_path: Path, fault: str) -> None:
+    """Debian 11's is 5.10; madvise(MADV_POPULATE_WRITE) came with 5.14."""
+    trace = ("-o", tmp_path / "trace", "-e", f"inject={fault}")
+    assert "1.0.0" in supported_versions("/usr/bin/strace", *trace, executable)
+    assert fault.startswith("getrandom") or "(INJECTED)" in (tmp_path / "trace").read_text()
+
+
 def test_many_at_once_start_the_same(executable: Path) -> None:
     with ThreadPoolExecutor(20) as runtime:
         answers = set(runtime.map(lambda _: run(executable, env=ASK), range(500)))
