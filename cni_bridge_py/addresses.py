@@ -42,12 +42,15 @@ def parse_address(text: str) -> InterfaceAddress:
 
     Raises ValueError when `text` is not of that form.
     """
-    address, slash, length = text.partition("/")
-    ip = parse_ip(address)
-    # int() takes more than digits, and netaddr a netmask, too.
-    if not slash or not (length.isascii() and length.isdigit() and int(length) <= 8 * len(ip.packed)):
-        raise ValueError(f"{text!r} is not a network in CIDR notation")
-    return InterfaceAddress((int(ip), int(length)), ip.version)
+    address, _, length = text.partition("/")
+    try:
+        ip = parse_ip(address)
+        # int() takes more than digits, and netaddr a netmask, too.
+        if length.isascii() and length.isdigit() and int(length) <= 8 * len(ip.packed):
+            return InterfaceAddress((int(ip), int(length)), ip.version)
+    except ValueError:
+        pass  # neither is half of one any better
+    raise ValueError(f"{text!r} is not a network in CIDR notation")
 
 
 def overlap(one: IPNetwork, other: IPNetwork) -> bool:

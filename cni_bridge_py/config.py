@@ -6,12 +6,14 @@ The meaning of every key is the reference plugins' (`bridge` and `host-local`); 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
+from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import OLDEST, Result, Route, decode, speaks
@@ -29,7 +31,11 @@ HOST_LOCAL = ("host-local", "host-local-py")
 
 VALID_ATTACHMENTS = "cni.dev/valid-attachments"
 
-HEX = frozenset("0123456789abcdef")
+MAC = re.compile(r"[0-9a-f]{2}(?P<mark>[:-])(?:[0-9a-f]{2}(?P=mark)){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}")
+"""The forms of six octets that Go's net.ParseMAC takes: with colons, with hyphens, and three numbers with dots."""
+
+MASQUERADE_BACKENDS = ("iptables", "nftables")
+"""What `ipMasqBackend` may name; the rules are in our own table whichever it is."""
 LARGEST_MTU = 65535
 LARGEST_VLAN = 4094
 LARGEST_U32 = (1 << 32) - 1
@@ -111,13 +117,14 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
         return read_config(raw, args)
     except CniError:
         top = Section(raw, "")
-        config = read_config({"name": _name(top), "macspoofchk": top.members.get("macspoofchk") is True})
-        ipam = top.members.get("ipam")
-        members = Section(ipam, "ipam").members if isinstance(ipam, dict) else {}
-        kind, data_dir = members.get("type"), members.get("datadir")
+        guarded = strictjson.find(raw, "macspoofchk") is True
+        config = read_config({"name": _name(top), "macspoofchk": guarded})
+        ipam = strictjson.find(raw, "ipam")
+        members = ipam if isinstance(ipam, dict) else {}
+        kind, data_dir = strictjson.find(members, "type"), strictjson.find(members, "dataDir")
         if not isinstance(kind, str) or not _is_file_name(kind):
             return config
-        path = data_dir if isinstance(data_dir, str) and _is_absolute_path(data_dir) else DEFAULT_DATA_DIR
+        path = data_dir if isinstance(data_dir, str) and _is_path(data_dir) else DEFAULT_DATA_DIR
         return replace(config, ipam=IpamConfig(kind, [], [], path, "", []))
 
 
@@ -148,14 +155,17 @@ def valid_attachments(raw: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
     if config.hairpin_mode and config.promisc_mode:
-        raise top.invalid("hairpinMode", "cannot be set together with promiscMode")
+        raise top.invalid("hairpinMode", "cannot set hairpin mode and promiscuous mode at the same time")
     if config.disable_container_interface and config.ipam:
-        raise top.invalid("disableContainerInterface", "cannot be set together with ipam")
+        raise top.invalid("disableContainerInterface", "cannot use IPAM when DisableContainerInterface flag is set")
     if config.vlan and config.vlan_trunk:
         raise top.invalid("vlan", "cannot be set together with vlanTrunk")
     if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
         raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
-    top.choice("ipMasqBackend", ("iptables", "nftables"))  # whichever is named, the rules are in our own table
+    backend = top.string("ipMasqBackend")
+    if config.ip_masq and config.ipam and backend not in ("", *MASQUERADE_BACKENDS):
+        reason = f'unknown ipmasq backend "{backend}", expected {" or ".join(MASQUERADE_BACKENDS)}'
+        raise top.invalid("ipMasqBackend", reason)
 
 
 class Asked:
@@ -172,22 +182,25 @@ def _mac(asked: Asked) -> str:
     """The MAC that the pod is to have: runtimeConfig's before args.cni's before CNI_ARGS'."""
     for section, key in ((asked.runtime_config, "mac"), (asked.cni_args, "mac"), (asked.environment, "MAC")):
         if mac := section.string(key):
-            octets = mac.lower().replace("-", ":").split(":")
-            if len(octets) != 6 or any(len(o) != 2 or not set(o) <= HEX for o in octets):
+            if not MAC.fullmatch(mac.lower()):
                 raise section.invalid(key, f"{mac!r} is not a MAC address")
-            if int(octets[0], 16) & 1:
+            octets = bytes.fromhex(re.sub(r"[:.-]", "", mac))
+            if octets[0] & 1:
                 raise section.invalid(key, f"{mac} is a multicast MAC address, an interface needs a unicast one")
-            return ":".join(octets)
+            if not any(octets):
+                raise section.invalid(key, f"{mac} is no interface's MAC address, but stands for none")
+            return octets.hex(":")
     return ""
 
 
 def _requested(asked: Asked) -> list[IPAddress]:
-    """The addresses that the pod is to have, from all three places, each once."""
+    """The addresses that the pod is to have: runtimeConfig's before args.cni's before CNI_ARGS'."""
     environment = [each.strip() for each in asked.environment.string("IP").split(",")]
     listed = Section({"IP": [each for each in environment if each]}, "CNI_ARGS", INVALID_ENVIRONMENT)
-    requested = listed.addresses("IP")
-    requested += asked.cni_args.addresses("ips") + asked.runtime_config.addresses("ips")
-    return list(dict.fromkeys(requested))
+    for section, key in ((asked.runtime_config, "ips"), (asked.cni_args, "ips"), (listed, "IP")):
+        if requested := section.addresses(key):
+            return list(dict.fromkeys(requested))
+    return []
 
 
 def _vlan_trunk(top: Section) -> list[int]:
@@ -209,8 +222,10 @@ def _vlan_trunk(top: Section) -> list[int]:
 
 def _name(top: Section) -> str:
     name = top.string("name")
+    if not name:
+        raise top.invalid("name", "missing network name")
     if reason := why_not_identifier(name):
-        raise top.invalid("name", f"{name!r} {reason}")
+        raise top.invalid("name", f"invalid characters found in network name {name!r}: it {reason}")
     if len(name) > NAME_MAX:
         raise top.invalid("name", f"must have at most {NAME_MAX} characters")
     return name
@@ -250,16 +265,17 @@ def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
         type=ipam.string("type"),
         range_sets=_range_sets(ipam, asked.runtime_config, version),
         routes=[_route(route, version) for route in ipam.sections("routes")],
-        data_dir=_absolute_path(ipam, "dataDir") or DEFAULT_DATA_DIR,
-        resolv_conf=_absolute_path(ipam, "resolvConf"),
+        data_dir=_path(ipam, "dataDir") or DEFAULT_DATA_DIR,
+        resolv_conf=_path(ipam, "resolvConf"),
         requested=_requested(asked),
     )
 
 
-def _absolute_path(section: Section, key: str) -> str:
+def _path(section: Section, key: str) -> str:
+    """A path; a relative one starts where the runtime has started us, as the reference's does."""
     path = section.string(key)
-    if path and not _is_absolute_path(path):
-        raise section.invalid(key, f"expected an absolute path, got {path!r}")
+    if path and not _is_path(path):
+        raise section.invalid(key, f"expected a path, got {path!r}")
     return path
 
 
@@ -267,8 +283,8 @@ def _is_file_name(text: str) -> bool:
     return text != "" and "/" not in text and text.isprintable()
 
 
-def _is_absolute_path(text: str) -> bool:
-    return text.startswith("/") and text.isprintable()
+def _is_path(text: str) -> bool:
+    return text != "" and text.isprintable()
 
 
 def _route(route: Section, version: str) -> Route:
@@ -296,41 +312,46 @@ def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[Ra
     sets += [[ipam]] if ipam.string("subnet") else []
     sets += ipam.lists_of_sections("ranges")
     if not sets:
-        raise ipam.invalid("subnet", "expected a network in CIDR notation (or ranges)")
+        raise ipam.invalid("subnet", "no IP ranges specified, expected a network in CIDR notation (or ranges)")
     range_sets = []
-    found: list[tuple[Section, Range]] = []
-    for sections in sets:
+    found: list[tuple[int, Section, Range]] = []
+    for position, sections in enumerate(sets):
         ranges = [_range(section) for section in sections]
         for section, each in zip(sections, ranges, strict=True):
             if each.version != ranges[0].version:
-                reason = f"{each.subnet} is not of the same IP version as {ranges[0].subnet}"
+                reason = f"mixed address families: {each.subnet} is not of the same IP version as {ranges[0].subnet}"
                 raise section.invalid("subnet", reason)
-            found.append((section, each))
+            found.append((position, section, each))
         range_sets.append(ranges)
     _refuse_overlap(found)
     for family in (4, 6):
         if not speaks(version, "0.3.0") and sum(each[0].version == family for each in range_sets) > 1:
-            reason = f"CNI version {version} cannot hold two IPv{family} addresses"
+            reason = (
+                f"CNI version {version} does not support more than 1 address per family, here are two of IPv{family}"
+            )
             raise ipam.invalid("ranges", reason)
     return range_sets
 
 
-def _refuse_overlap(found: list[tuple[Section, Range]]) -> None:
+def _refuse_overlap(found: list[tuple[int, Section, Range]]) -> None:
     """Refuse a range that shares addresses with another; in order, those two would be neighbours."""
-    order = sorted(range(len(found)), key=lambda i: (found[i][1].version, found[i][1].start))
+    order = sorted(range(len(found)), key=lambda i: (found[i][2].version, found[i][2].start))
     for position in range(1, len(order)):
-        (_, one), (section, other) = (found[i] for i in sorted(order[position - 1 : position + 1]))
+        (first, _, one), (second, section, other) = (found[i] for i in sorted(order[position - 1 : position + 1]))
         if overlap(one, other):
-            raise section.invalid("subnet", f"{other} overlaps {one}")
+            where = "" if first == second else f"range set {first} overlaps with {second}: "
+            raise section.invalid("subnet", f"{where}subnets {one} and {other} overlap")
 
 
 def _range(section: Section) -> Range:
     subnet: IPNetwork = section.network("subnet")
     if subnet.value != subnet.first:
-        raise section.invalid("subnet", f"{subnet} has host bits set; the network is {subnet.cidr}")
+        length, network = subnet.prefixlen, subnet.network
+        bits = f"Network has host bits set. For a subnet mask of length {length} the network address is {network}"
+        raise section.invalid("subnet", f"{subnet}: {bits}")
     subnet = subnet.cidr
     if subnet.last - subnet.first < 3:
-        raise section.invalid("subnet", f"{subnet} is too small to allocate from")
+        raise section.invalid("subnet", f"Network {subnet} too small to allocate from")
     gateway = section.address("gateway") or IPAddress(subnet.first + 1, subnet.version)
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
@@ -353,5 +374,5 @@ def _within(section: Section, key: str, subnet: IPNetwork, default: int) -> int:
     if address is None:
         return default
     if address not in subnet:
-        raise section.invalid(key, f"{section.string(key)} is outside {subnet}")
+        raise section.invalid(key, f"{key[0].upper()}{key[1:]} {section.string(key)} not in network {subnet}")
     return int(address)

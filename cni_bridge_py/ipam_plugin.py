@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cni_bridge_py.cni import runner
+from cni_bridge_py.cni import runner, strictjson
 from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
 from cni_bridge_py.cni.request import Request
 from cni_bridge_py.cni.result import OLDEST, IPConfig, encode
@@ -23,10 +23,11 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: give out addresses."""
     with _host_local(request, raw)[0] as ipam:
         if held := ipam.held():
-            msg = f"container {request.container_id}, interface {request.ifname} holds {', '.join(held)} already"
+            whom = f"{request.container_id}, interface {request.ifname}"
+            msg = f"{', '.join(held)} has been allocated to {whom}, duplicate allocation is not allowed"
             raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
         result = ipam.add()
-        return encode(result, raw.get("cniVersion") or OLDEST)
+        return encode(result, strictjson.find(raw, "cniVersion") or OLDEST)
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ def check(request: Request, raw: dict[str, Any]) -> None:
     config = read_config(raw, request.args)
     _need_root()
     if not config.prev_result:
-        raise CniError(INVALID_CONFIG, "prevResult: CHECK needs the result of the ADD")
+        raise CniError(INVALID_CONFIG, "Required prevResult missing: CHECK needs the result of the ADD")
     with _pod_netns(request) as netns:
         kernel = Kernel(netns)
         links = _links_of(config.prev_result, config, request)
@@ -160,7 +160,7 @@ class NoPodNamespace(CniError):
     """CNI_NETNS is not a pod's network namespace."""
 
     def __init__(self, request: Request, reason: str) -> None:
-        super().__init__(INVALID_ENVIRONMENT, f"CNI_NETNS: {request.netns}: {reason}")
+        super().__init__(INVALID_ENVIRONMENT, f'CNI_NETNS: failed to open netns "{request.netns}": {reason}')
 
 
 def _need_root() -> None:
@@ -175,7 +175,8 @@ def _pod_netns(request: Request) -> NetNS:
     except NotANetworkNamespace as error:
         raise NoPodNamespace(request, str(error)) from None
     if netns.is_own() and not request.netns_override:
-        raise NoPodNamespace(request, "it is the host's own network namespace, a pod's is expected")
+        reason = "plugin's netns and netns from CNI_NETNS should not be the same: it is the host's, expected is a pod's"
+        raise NoPodNamespace(request, reason)
     return netns
 
 

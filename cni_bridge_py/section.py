@@ -11,6 +11,7 @@ from typing import Any
 from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress, parse_address, parse_ip
+from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import INVALID_CONFIG, CniError
 from cni_bridge_py.cni.request import why_not_ifname
 
@@ -22,8 +23,7 @@ class Section:
     """A JSON object of the configuration; every value is taken by key and checked, and errors name its path."""
 
     def __init__(self, members: dict[str, Any], path: str, code: int = INVALID_CONFIG) -> None:
-        # The reference plugins find keys whatever their case; the one that is written exactly comes first.
-        self.members = {key.lower(): value for key, value in members.items()} | members
+        self.members = members
         self.path = path
         self.code = code
 
@@ -33,7 +33,7 @@ class Section:
 
     def value(self, key: str, kind: type, expected: str) -> Any:
         """The value of `key`, or None where it is absent or null."""
-        value = self.members.get(key, self.members.get(key.lower()))
+        value = strictjson.find(self.members, key)
         # In Python a boolean is an integer, in a configuration it is not.
         if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
@@ -54,13 +54,6 @@ class Section:
         """true or false."""
         value: bool | None = self.value(key, bool, "true or false")
         return default if value is None else value
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """One of `choices`, or nothing where absent or empty."""
-        value = self.string(key)
-        if value and value not in choices:
-            raise self.invalid(key, f"expected {' or '.join(choices)}, got {value!r}")
-        return value
 
     def integer(self, key: str, lowest: int, highest: int) -> int | None:
         """An integer within bounds, both included."""
@@ -103,7 +96,7 @@ class Section:
         """An interface name."""
         name = default if self.value(key, str, "a string") is None else self.string(key)
         if reason := why_not_ifname(name):
-            raise self.invalid(key, f"{name!r} {reason}")
+            raise self.invalid(key, f"{name!r}: {reason}")
         return name
 
     def addresses(self, key: str) -> list[IPAddress]:

@@ -15,6 +15,7 @@ missing_packages() {
     done <<END
 cc gcc
 containerd containerd
+dnsmasq dnsmasq-base
 ip iproute2
 iptables iptables
 nft nftables

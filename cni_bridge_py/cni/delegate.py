@@ -35,11 +35,11 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
         said = errors.decode(errors="replace").strip() or reason
         raise CniError(DECODE_FAILURE if status == 0 else INTERNAL, f"plugin {plugin}: {verb} failed: {said}")
     if status != 0:
-        code = answer.get("code")
-        msg = f"plugin {plugin}: {answer.get('msg', 'failed without a message')}"
+        code = strictjson.find(answer, "code")
+        msg = f"plugin {plugin}: {strictjson.find(answer, 'msg') or 'failed without a message'}"
         if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 1 << 32:
             code = INTERNAL
-        raise CniError(code, msg, str(answer.get("details") or ""))
+        raise CniError(code, msg, str(strictjson.find(answer, "details") or ""))
     return answer
 
 
@@ -50,7 +50,7 @@ def _find(plugin: str, path: list[str]) -> str:
         candidate = f"{folder}/{plugin}"
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
-    raise CniError(INVALID_CONFIG, f"ipam.type: there is no plugin {plugin} in {':'.join(path)}")
+    raise CniError(INVALID_CONFIG, f'ipam.type: failed to find plugin "{plugin}" in path [{" ".join(path)}]')
 
 
 def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:

@@ -10,6 +10,9 @@ from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 IFNAMSIZ = 16
 """linux/if.h: an interface name's room, its terminating NUL included."""
 
+OF_ALL_INTERFACES = ("all", "default")
+"""Names in /proc/sys/net/ipv4/conf that are no interface's."""
+
 ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 IDENTIFIER = ALPHANUMERIC | frozenset("_.-")
 
@@ -63,18 +66,19 @@ def read_request(environment: Mapping[str, str]) -> Request:
     Raises CniError 4, naming every parameter that is missing or the one that is malformed.
     """
     command = environment.get("CNI_COMMAND", "")
+    if not command:
+        raise _missing(["CNI_COMMAND"])
     if command not in REQUIRED:
-        raise _invalid("CNI_COMMAND", f"{command!r} is none of {', '.join(REQUIRED)}")
-    missing = [name for name in REQUIRED[command] if not environment.get(name)]
-    if missing:
-        raise CniError(INVALID_ENVIRONMENT, f"{command} needs {', '.join(missing)} in the environment")
+        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}: it is none of {', '.join(REQUIRED)}")
+    if missing := [name for name in REQUIRED[command] if not environment.get(name)]:
+        raise _missing(missing)
 
     container_id = environment.get("CNI_CONTAINERID", "")
     ifname = environment.get("CNI_IFNAME", "")
     if container_id and (reason := why_not_identifier(container_id)):
-        raise _invalid("CNI_CONTAINERID", f"{container_id!r} {reason}")
+        raise _invalid("CNI_CONTAINERID", f"invalid characters in containerID {container_id!r}: it {reason}")
     if ifname and (reason := why_not_ifname(ifname)):
-        raise _invalid("CNI_IFNAME", f"{ifname!r} {reason}")
+        raise _invalid("CNI_IFNAME", f"{ifname!r}: {reason}")
     return Request(
         command,
         container_id,
@@ -99,14 +103,19 @@ def why_not_identifier(text: str) -> str:
 def why_not_ifname(text: str) -> str:
     """Say why the kernel would not take `text` as an interface name, or return nothing if it would.
 
-    The rules are dev_valid_name() of net/core/dev.c, and '%', which the kernel would take for a template.
+    The rules are dev_valid_name() of net/core/dev.c and sysctl_dev_name_is_allowed() of include/linux/inetdevice.h,
+    and '%', which the kernel would take for a template.
     """
     if any(c in "/:%" or c.isspace() or not c.isprintable() for c in text):
-        return "must hold no '/', ':', '%', white space or unprintable character"
-    if not text or len(text.encode()) >= IFNAMSIZ:
-        return f"must have 1 to {IFNAMSIZ - 1} bytes"
+        return "interface name contains / or : or whitespace characters, or % or what cannot be printed"
+    if not text:
+        return "interface name is empty"
+    if len(text.encode()) >= IFNAMSIZ:
+        return f"interface name is too long, it may have {IFNAMSIZ - 1} bytes"
     if text in (".", ".."):
-        return "is no interface name"
+        return "interface name is . or .."
+    if text in OF_ALL_INTERFACES:
+        return f"the kernel keeps the name {text} for what is true of all interfaces (net.ipv4.conf.{text})"
     return ""
 
 
@@ -126,6 +135,10 @@ def read_args(text: str) -> dict[str, str]:
     if unknown and args.get("IgnoreUnknown", "").lower() not in TRUE:
         raise _invalid("CNI_ARGS", f"unknown {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
     return args
+
+
+def _missing(parameters: list[str]) -> CniError:
+    return CniError(INVALID_ENVIRONMENT, f"required env variables [{','.join(parameters)}] missing")
 
 
 def _invalid(parameter: str, reason: str) -> CniError:

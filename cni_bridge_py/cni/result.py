@@ -8,6 +8,7 @@ from typing import Any
 from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress, IPVersion, parse_address, parse_ip
+from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import INCOMPATIBLE_VERSION, CniError
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -128,10 +129,11 @@ def _encode_families(result: Result, version: str) -> dict[str, Any]:
     for ip in result.ips:
         key = f"ip{ip.version}"
         if key in encoded:
-            raise CniError(
-                INCOMPATIBLE_VERSION,
-                f"CNI version {version} cannot hold two IPv{ip.version} addresses",
+            msg = (
+                f"CNI version {version} does not support more than 1 address per "
+                f"family, here are two of IPv{ip.version}"
             )
+            raise CniError(INCOMPATIBLE_VERSION, msg)
         routes = [_encode_route(r, False) for r in result.routes if r.version == ip.version]
         encoded[key] = {"ip": str(ip.address)} | _set(gateway=_text_of(ip.gateway), routes=routes or None)
     return encoded
@@ -150,14 +152,14 @@ def decode(encoded: dict[str, Any]) -> Result:
 
     Raises KeyError, TypeError, ValueError or AttributeError where it is not of the specification's form.
     """
-    ips = [_decode_ip(ip["address"], ip) for ip in _list(encoded, "ips")]
+    ips = [_decode_ip(_text(ip, "address"), ip) for ip in _list(encoded, "ips")]
     routes = [_decode_route(route) for route in _list(encoded, "routes")]
     for family in ("ip4", "ip6"):
-        if old := encoded.get(family):
-            ips.append(_decode_ip(old["ip"], old))
+        if old := strictjson.find(encoded, family):
+            ips.append(_decode_ip(_text(old, "ip"), old))
             routes += [_decode_route(route) for route in _list(old, "routes")]
     interfaces = [_decode_interface(each) for each in _list(encoded, "interfaces")]
-    return Result(interfaces, ips, routes, _decode_dns(encoded.get("dns") or {}))
+    return Result(interfaces, ips, routes, _decode_dns(strictjson.find(encoded, "dns") or {}))
 
 
 def _decode_dns(dns: dict[str, Any]) -> dict[str, Any]:
@@ -166,14 +168,12 @@ def _decode_dns(dns: dict[str, Any]) -> dict[str, Any]:
     told = {"domain": _text(dns, "domain"), **{key: _list(dns, key) for key in ("nameservers", "search", "options")}}
     if any(not isinstance(each, str) for key in told if key != "domain" for each in told[key]):
         raise TypeError("dns has something that is no string")
-    return {key: told[key] for key in dns if told.get(key)}
+    return {key: value for key, value in told.items() if value}
 
 
 def _decode_interface(interface: dict[str, Any]) -> Interface:
-    if "name" not in interface:
-        raise KeyError("name")
     return Interface(
-        _text(interface, "name"),
+        _required(interface, "name"),
         _text(interface, "mac"),
         _text(interface, "sandbox"),
         _number(interface, "mtu") or 0,
@@ -191,7 +191,7 @@ def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:
 
 def _decode_route(route: dict[str, Any]) -> Route:
     return Route(
-        parse_address(route["dst"]).cidr,
+        parse_address(_text(route, "dst")).cidr,
         _ip(route, "gw"),
         _number(route, "mtu") or 0,
         _number(route, "advmss") or 0,
@@ -202,14 +202,20 @@ def _decode_route(route: dict[str, Any]) -> Route:
 
 
 def _list(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    values = encoded.get(key) or []
+    values = strictjson.find(encoded, key) or []
     if not isinstance(values, list):
         raise TypeError(f"{key} is no list")
     return values
 
 
+def _required(encoded: dict[str, Any], key: str) -> str:
+    if strictjson.find(encoded, key) is None:
+        raise KeyError(key)
+    return _text(encoded, key)
+
+
 def _text(encoded: dict[str, Any], key: str) -> str:
-    value = encoded.get(key) or ""
+    value = strictjson.find(encoded, key) or ""
     if not isinstance(value, str):
         raise TypeError(f"{key} is no string")
     value.encode()  # JSON may name half a surrogate pair, the kernel cannot
@@ -222,7 +228,7 @@ def _ip(encoded: dict[str, Any], key: str) -> IPAddress | None:
 
 
 def _number(encoded: dict[str, Any], key: str, largest: int = (1 << 32) - 1) -> int | None:
-    value = encoded.get(key)
+    value = strictjson.find(encoded, key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest):
         raise TypeError(f"{key} is no number from 0 to {largest}")
     return value

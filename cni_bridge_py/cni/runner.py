@@ -77,8 +77,15 @@ def _hold_output_streams() -> None:
 def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], version: str) -> None:
     first = FIRST_VERSION.get(request.command, OLDEST)
     if not speaks(version, first):
-        msg = f"cniVersion: {version} has no {request.command}, which came with {first}"
+        msg = f"config version does not allow {request.command}: cniVersion {version} has none, it came with {first}"
         raise CniError(INCOMPATIBLE_VERSION, msg)
+    if strictjson.find(config, "plugins") is not None and not strictjson.find(config, "type"):
+        msg = "plugins: this is a network configuration list, a plugin is given one entry of it"
+        raise CniError(
+            INVALID_CONFIG,
+            msg,
+            "a runtime takes it apart, as cnitool does: each entry gets the list's name and cniVersion",
+        )
     answer = verbs[request.command](request, config)
     if answer is None:
         return
@@ -122,21 +129,21 @@ def _read_stdin() -> bytes:
 
 def _versions(config: dict[str, Any]) -> dict[str, Any]:
     # A runtime asks this to find a version that both speak, so no version is an error here.
-    asked = config.get("cniVersion")
+    asked = strictjson.find(config, "cniVersion")
     return {
-        "cniVersion": asked if asked in VERSIONS else NEWEST,
+        "cniVersion": asked if asked and isinstance(asked, str) else NEWEST,
         "supportedVersions": list(VERSIONS),
     }
 
 
 def _agreed_version(config: dict[str, Any]) -> str:
-    version = config.get("cniVersion") or OLDEST
+    version = strictjson.find(config, "cniVersion") or OLDEST
     if not isinstance(version, str):
         raise CniError(INVALID_CONFIG, f"cniVersion: expected a string, got {json.dumps(version)}")
     if version not in VERSIONS:
         raise CniError(
             INCOMPATIBLE_VERSION,
-            f"cniVersion: {version} is not supported",
+            f"incompatible CNI versions: cniVersion {version} is not supported",
             f"this plugin speaks {', '.join(VERSIONS)}",
         )
     return version

@@ -6,6 +6,7 @@ Works in this process what the reference's `host-local` does in one of its own, 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -198,11 +199,10 @@ class HostLocal:
         """The requested address of each range set, None where any will do."""
         requested = self._config.requested
         chosen = [next((ip for ip in requested if find(ranges, ip)), None) for ranges in self._config.range_sets]
-        for ip in requested:
-            if ip not in chosen:
-                every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
-                msg = f"requested address {ip} cannot be given out from {every}"
-                raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
+        if left := [str(ip) for ip in requested if ip not in chosen]:
+            every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
+            msg = f"failed to allocate all requested IPs: {' '.join(left)}: not to be given out from {every}"
+            raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
         return chosen
 
     def _claim(self, position: int, wanted: IPAddress | None) -> IPConfig:
@@ -215,7 +215,8 @@ class HostLocal:
             return claimed
         if wanted:
             holder = self._store.holder(str(wanted))
-            raise CniError(NO_ADDRESS, f"requested address {wanted} is taken by {_who(holder)}")
+            where = f"requested IP address {wanted} is not available in range set {describe(ranges)}"
+            raise CniError(NO_ADDRESS, f"{where}: it is taken by {_who(holder)}")
         raise CniError(NO_ADDRESS, *self._exhausted(ranges))
 
     def _try_claim(self, position: int, ranges: RangeSet, wanted: IPAddress | None) -> IPConfig | None:
@@ -255,14 +256,15 @@ class HostLocal:
 
     def _exhausted(self, ranges: RangeSet) -> tuple[str, str]:
         return (
-            f"no address left in range set {describe(ranges)}",
+            f"no IP addresses available in range set: {describe(ranges)}",
             f"every one has a lease in {self._store.path}; delete pods, or widen the range",
         )
 
     def _check_holder(self, ip: str) -> None:
         holder = self._store.holder(ip)
         if holder is None:
-            raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is missing")
+            whose = f"Failed to find address added by container {self._attachment.container_id}"
+            raise CniError(NOT_AS_EXPECTED, f"host-local: {whose}: lease {self._store.path}/{ip} is missing")
         if not self._is_mine(holder):
             raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {_who(holder)}")
 
@@ -285,13 +287,17 @@ def _ip_config(each: Range, value: int) -> IPConfig:
 def read_resolv_conf(path: str) -> dict[str, Any]:
     """Read nameservers, domain, search and options from a file in the format of resolv.conf(5).
 
-    Raises CniError 5 when the file cannot be read.
+    Raises CniError 5 when the file cannot be read, or is no regular file, which might never end or never begin.
     """
     dns: dict[str, Any] = {}
     try:
-        lines = read_text(os.open(path, os.O_RDONLY | os.O_CLOEXEC), RESOLV_CONF_MAX).splitlines()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        is_regular = stat.S_ISREG(os.fstat(file).st_mode)
+        lines = read_text(file, RESOLV_CONF_MAX if is_regular else 0).splitlines()
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None
+    if not is_regular:
+        raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: it is no regular file")
     for line in lines:
         keyword, *values = line.split() or [""]
         if keyword == "nameserver" and values:

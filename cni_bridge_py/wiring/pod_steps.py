@@ -55,7 +55,7 @@ class CreateVethPair(Step):
                 raise
             where = kernel.pod_netns.path if kernel.pod.link(self.pod) else "on the host"
             name = self.pod if kernel.pod.link(self.pod) else self.host
-            raise CniError(ALREADY_ATTACHED, f"interface {name} exists already: {where}") from None
+            raise CniError(ALREADY_ATTACHED, f"interface {name} already exists: {where}") from None
 
     def check(self, kernel: Kernel) -> None:
         pod = in_pod(kernel, self.pod)

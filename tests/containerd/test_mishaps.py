@@ -127,7 +127,7 @@ def test_addresses_of_pods_that_a_reboot_ended_are_given_again(make_cluster: Mak
 def assert_full(worker: Worker) -> None:
     """The next sandbox gets no address, for that reason, and the attempt leaves nothing."""
     leases, veths = worker.leases(), worker.veths()
-    with pytest.raises(grpc.RpcError, match="no address left in range set"):
+    with pytest.raises(grpc.RpcError, match="no IP addresses available in range set"):
         worker.run_pod()
     assert worker.leases() == leases
     assert worker.veths() == veths

@@ -200,7 +200,7 @@ def test_it_gives_back_before_the_pod_is_unwired_and_a_refusal_does_not_keep_the
 
 @pytest.mark.parametrize(
     ("path", "code", "message"),
-    [("/none:/run", 7, "there is no plugin fake-ipam in /none:/run"), ("", 4, "CNI_PATH")],
+    [("/none:/run", 7, 'failed to find plugin "fake-ipam" in path [/none /run]'), ("", 4, "CNI_PATH")],
     ids=["not there", "no CNI_PATH"],
 )
 def test_there_is_none(node: Node, fake: Fake, path: str, code: int, message: str) -> None:

@@ -70,4 +70,7 @@ def test_either_backend_ends_in_our_table(node: Node, plugin: Plugin, backend: s
 
 def test_unknown_backend(node: Node, plugin: Plugin) -> None:
     error = plugin.call(node, "ADD", dual_stack(ipMasqBackend="ebtables"), node.pod()).error
-    assert (error["code"], error["msg"]) == (7, "ipMasqBackend: expected iptables or nftables, got 'ebtables'")
+    assert (error["code"], error["msg"]) == (
+        7,
+        'ipMasqBackend: unknown ipmasq backend "ebtables", expected iptables or nftables',
+    )

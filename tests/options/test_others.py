@@ -31,7 +31,10 @@ def test_disable_container_interface(node: Node, plugin: Plugin) -> None:
     assert "UP" not in pod.link("eth0")["flags"]
     assert plugin.check(node, conf, pod, result).result == {}
     error = plugin.call(node, "ADD", network(4, disableContainerInterface=True), node.pod()).error
-    assert (error["code"], error["msg"]) == (7, "disableContainerInterface: cannot be set together with ipam")
+    assert (error["code"], error["msg"]) == (
+        7,
+        "disableContainerInterface: cannot use IPAM when DisableContainerInterface flag is set",
+    )
 
 
 @pytest.mark.parametrize("ipam", [{}, None, {"type": ""}], ids=str)

@@ -52,8 +52,8 @@ def test_other_keys_pass_with_ignore_unknown(node: Node, plugin: Plugin) -> None
     ("args", "keys"),
     [
         ("IP=10.22.0.77,fd00:22::77", {}),
-        ("IP=10.22.0.77", {"args": {"cni": {"ips": ["fd00:22::77"]}}}),
-        (None, {"args": {"cni": {"ips": ["10.22.0.77"]}}, "runtimeConfig": {"ips": ["fd00:22::77/64"]}}),
+        ("IP=10.22.0.66", {"args": {"cni": {"ips": ["fd00:22::77", "10.22.0.77"]}}}),
+        ("IP=x", {"args": {"cni": {"ips": ["x"]}}, "runtimeConfig": {"ips": ["fd00:22::77/64", "10.22.0.77"]}}),
         (None, {"runtimeConfig": {"ips": ["fd00:22::77", "10.22.0.77/24"]}}),
     ],
     ids=["CNI_ARGS", "CNI_ARGS and args.cni", "args.cni and runtimeConfig", "runtimeConfig"],
@@ -74,7 +74,10 @@ def test_an_address_that_is_taken_is_named_with_its_holder(node: Node, plugin: P
     holder, _ = add_pod(plugin, node, dual_stack(), args="IP=10.22.0.77")
     error = plugin.call(node, "ADD", dual_stack(), node.pod(), args="IP=10.22.0.77").error
     assert error["code"] == 102
-    assert f"10.22.0.77 is taken by container {holder.container_id}, interface eth0" in error["msg"]
+    assert (
+        f"not available in range set 10.22.0.1-10.22.0.254: it is taken by "
+        f"container {holder.container_id}, interface eth0" in error["msg"]
+    )
     assert len(node.leases("podnet")) == 2
 
 

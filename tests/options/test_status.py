@@ -38,7 +38,7 @@ def test_it_stays_so_with_pods(node: Node, plugin: Plugin) -> None:
         ("ip link add cni0 type veth peer name other", {}, 51, "cni0 is an interface, but not a bridge"),
         ("touch /var/lib/file", {"ipam": {"dataDir": "/var/lib/file"}}, 50, "/var/lib/file is not writable"),
         ("mount -t tmpfs -o ro tmpfs /var/lib/cni", {}, 50, "/var/lib/cni is not writable"),
-        (":", {"ipam": {"type": "none-such"}}, 50, "there is no plugin none-such"),
+        (":", {"ipam": {"type": "none-such"}}, 50, 'failed to find plugin "none-such"'),
     ],
     ids=["no bridge", "dataDir is a file", "dataDir is read-only", "no IPAM plugin"],
 )
@@ -72,7 +72,7 @@ def test_a_full_range(node: Node, plugin: Plugin) -> None:
     pod, _ = add_pod(plugin, node, conf)
     error = plugin.status(node, conf).error
     assert error["code"] == 50
-    assert "no address left in range set 10.22.0.1-10.22.0.2" in error["msg"]
+    assert "no IP addresses available in range set: 10.22.0.1-10.22.0.2" in error["msg"]
     pod.close()  # takes the veth with it: the lease is dead, and the next ADD reclaims it
     node.run("sh", "-c", "while ip link show type veth | grep -q veth; do sleep 0.1; done")
     assert plugin.status(node, conf).result == {}

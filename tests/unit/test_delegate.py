@@ -75,7 +75,10 @@ def test_the_first_folder_that_has_it_is_meant(plugins: Plugins) -> None:
 
 def test_a_plugin_that_is_nowhere_is_error_7(plugins: Plugins) -> None:
     error = refusal(plugins.run)
-    assert (error.code, error.msg) == (7, f"ipam.type: there is no plugin other in {':'.join(plugins.path)}")
+    assert (error.code, error.msg) == (
+        7,
+        f'ipam.type: failed to find plugin "other" in path [{" ".join(plugins.path)}]',
+    )
 
 
 def test_no_place_to_look_is_error_4() -> None:

@@ -75,7 +75,10 @@ def test_answers_in_the_version_that_was_asked_for(data_dir: Path, version: str)
 def test_a_second_add_leaves_the_first_as_it_was(data_dir: Path) -> None:
     ipam_plugin.add(request("ADD"), conf(data_dir))
     error = refusal(ipam_plugin.add, request("ADD"), conf(data_dir))
-    assert (error.code, error.msg) == (103, "container c1, interface eth0 holds 10.1.0.2 already")
+    assert (error.code, error.msg) == (
+        103,
+        "10.1.0.2 has been allocated to c1, interface eth0, duplicate allocation is not allowed",
+    )
     assert leases(data_dir) == {"10.1.0.2"}
 
 
@@ -92,7 +95,10 @@ def test_check_tells_a_lease_that_is_missing(data_dir: Path) -> None:
     ipam_plugin.check(request("CHECK"), conf(data_dir, prevResult=prev_result))
     (data_dir / "net/10.1.0.2").unlink()
     error = refusal(ipam_plugin.check, request("CHECK"), conf(data_dir, prevResult=prev_result))
-    assert (error.code, error.msg) == (105, f"lease {data_dir}/net/10.1.0.2 is missing")
+    assert (error.code, error.msg) == (
+        105,
+        f"host-local: Failed to find address added by container c1: lease {data_dir}/net/10.1.0.2 is missing",
+    )
 
 
 def test_gc_keeps_what_is_valid(data_dir: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_slash_30_has_one_address(store: LeaseStore, directory: Directory) -> 
     with pytest.raises(CniError) as caught:
         give(store, TWO, [SLASH_30], is_living=everybody_lives)
     assert caught.value.code == 102
-    assert caught.value.msg == "no address left in range set 10.1.0.1-10.1.0.2"
+    assert caught.value.msg == "no IP addresses available in range set: 10.1.0.1-10.1.0.2"
     assert str(directory) in caught.value.details
     assert tree(directory) == [".attachments/veth1", ".attachments/veth1/10.1.0.2", "10.1.0.2"]
     take_back(store, ONE)
@@ -261,7 +261,7 @@ def test_the_dead_are_left_alone_while_there_is_another_address(store: LeaseStor
 
 def test_others_leases_are_never_reclaimed(store: LeaseStore, directory: Directory) -> None:
     lease = write_foreign(directory, "10.1.0.2", b"container-9\r\neth0")
-    with pytest.raises(CniError, match=r"no address left in range set 10\.1\.0\.1-10\.1\.0\.2"):
+    with pytest.raises(CniError, match=r"no IP addresses available in range set: 10\.1\.0\.1-10\.1\.0\.2"):
         give(store, ONE, [SLASH_30], is_living=lambda _: False)
     assert lease.read_bytes() == b"container-9\r\neth0"
 
@@ -277,7 +277,7 @@ def test_a_failure_half_way_gives_back_what_was_claimed(
     store: LeaseStore, directory: Directory, sets: list[Any]
 ) -> None:
     write_foreign(directory, "10.2.0.2", b"container-9\r\neth0")
-    with pytest.raises(CniError, match=r"no address left in range set 10\.2\.0\.1-10\.2\.0\.2"):
+    with pytest.raises(CniError, match=r"no IP addresses available in range set: 10\.2\.0\.1-10\.2\.0\.2"):
         give(store, ONE, *sets, is_living=everybody_lives)
     assert tree(directory) == ["10.2.0.2"]
 
@@ -390,21 +390,25 @@ def test_goes_on_after_the_address_that_was_asked_for(store: LeaseStore) -> None
 @pytest.mark.parametrize("ip", ["10.1.0.1", "10.1.0.0", "10.1.0.7", "10.1.1.2", "fd00::2"])
 def test_an_address_of_no_range_set_cannot_be_asked_for(store: LeaseStore, directory: Directory, ip: str) -> None:
     error = refusal(lambda: give(store, ONE, [SLASH_29], ips=[ip]))
-    expected = f"requested address {ip} cannot be given out from 10.1.0.1-10.1.0.6"
+    expected = f"failed to allocate all requested IPs: {ip}: not to be given out from 10.1.0.1-10.1.0.6"
     assert (error.code, error.msg) == (102, expected)
     assert tree(directory) == []
 
 
 def test_two_addresses_of_one_range_set_cannot_be_asked_for(store: LeaseStore, directory: Directory) -> None:
     error = refusal(lambda: give(store, ONE, [SLASH_29], ips=["10.1.0.2", "10.1.0.3"]))
-    assert (error.code, error.msg) == (102, "requested address 10.1.0.3 cannot be given out from 10.1.0.1-10.1.0.6")
+    assert (error.code, error.msg) == (
+        102,
+        "failed to allocate all requested IPs: 10.1.0.3: not to be given out from 10.1.0.1-10.1.0.6",
+    )
     assert tree(directory) == []
 
 
 def test_an_address_that_is_asked_for_and_taken_is_told(store: LeaseStore, directory: Directory) -> None:
     write_foreign(directory, "10.1.0.4", b"container-9\r\nnet1")
     error = refusal(lambda: give(store, ONE, ips=["10.1.0.4"], is_living=everybody_lives))
-    expected = "requested address 10.1.0.4 is taken by container container-9, interface net1"
+    where = "requested IP address 10.1.0.4 is not available in range set 10.1.0.1-10.1.0.6"
+    expected = f"{where}: it is taken by container container-9, interface net1"
     assert (error.code, error.msg) == (102, expected)
     assert leases(directory) == {"10.1.0.4"}
 
@@ -441,9 +445,9 @@ def test_status_tells_the_range_set_that_is_exhausted(store: LeaseStore, directo
     give(store, ONE, [SLASH_30])
     write_foreign(directory, "10.2.0.2", b"container-9\r\neth0")
     error = refusal(lambda: status(store, [{"subnet": "10.3.0.0/24"}], [SLASH_30], living="veth1"))
-    assert (error.code, error.msg) == (50, "no address left in range set 10.1.0.1-10.1.0.2")
+    assert (error.code, error.msg) == (50, "no IP addresses available in range set: 10.1.0.1-10.1.0.2")
     error = refusal(lambda: status(store, [{"subnet": "10.2.0.0/30"}], living="veth1"))
-    assert (error.code, error.msg) == (50, "no address left in range set 10.2.0.1-10.2.0.2")
+    assert (error.code, error.msg) == (50, "no IP addresses available in range set: 10.2.0.1-10.2.0.2")
 
 
 def test_status_takes_no_lock(store: LeaseStore) -> None:
@@ -543,7 +547,10 @@ def test_an_address_from_elsewhere_needs_no_lease(store: LeaseStore) -> None:
 def test_names_the_lease_that_is_missing_or_anothers(store: LeaseStore, directory: Directory) -> None:
     write_foreign(directory, "10.1.0.2", b"container-1\r\neth0")
     error = refusal(check, store, ONE, "10.1.0.2/29", "10.1.0.3/29")
-    assert (error.code, error.msg) == (105, f"lease {directory}/10.1.0.3 is missing")
+    assert (error.code, error.msg) == (
+        105,
+        f"host-local: Failed to find address added by container container-1: lease {directory}/10.1.0.3 is missing",
+    )
     write_foreign(directory, "10.1.0.3", b"container-2\r\nnet1")
     error = refusal(check, store, ONE, "10.1.0.2/29", "10.1.0.3/29")
     holder = "container container-2, interface net1"

@@ -59,19 +59,20 @@ def test_needs_no_more_than_the_verb_does(verb: str) -> None:
 @pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb in NEEDED for name in NEEDED[verb]])
 def test_names_the_parameter_that_is_missing(verb: str, name: str, value: str | None) -> None:
     error = refusal(read_request, environment(**{"CNI_COMMAND": verb, name: value}))
-    assert (error.code, error.msg) == (4, f"{verb} needs {name} in the environment")
+    assert (error.code, error.msg) == (4, f"required env variables [{name}] missing")
 
 
 def test_names_all_parameters_that_are_missing() -> None:
     error = refusal(read_request, {"CNI_COMMAND": "ADD"})
-    assert (error.code, error.msg) == (4, "ADD needs CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME in the environment")
+    assert (error.code, error.msg) == (4, "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing")
 
 
 @pytest.mark.parametrize("verb", [None, "", "add", "ADD ", "REMOVE", "ADD;DEL"])
 def test_refuses_what_is_no_verb(verb: str | None) -> None:
     error = refusal(read_request, environment(CNI_COMMAND=verb))
     assert error.code == 4
-    assert error.msg.startswith(f"CNI_COMMAND: {verb or ''!r} is none of ADD, ")
+    unknown = f"unknown CNI_COMMAND: {verb}: it is none of ADD, "
+    assert error.msg.startswith(unknown if verb else "required env variables [CNI_COMMAND] missing")
 
 
 @pytest.mark.parametrize("container_id", ["a", "0", "Z9", "a.b_c-d", "3f" * 32, "0-_.", "a" * 250])
@@ -104,7 +105,9 @@ def test_takes_container_ids_of_the_specification(container_id: str) -> None:
 def test_refuses_other_container_ids(verb: str, container_id: str) -> None:
     error = refusal(read_request, environment(CNI_COMMAND=verb, CNI_CONTAINERID=container_id))
     assert error.code == 4
-    assert error.msg.startswith(f"CNI_CONTAINERID: {container_id!r} must start with a letter or digit")
+    assert error.msg.startswith(
+        f"CNI_CONTAINERID: invalid characters in containerID {container_id!r}: it must start with a letter or digit"
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_takes_interface_names_of_the_kernel(ifname: str) -> None:
 def test_refuses_other_interface_names(verb: str, ifname: str) -> None:
     error = refusal(read_request, environment(CNI_COMMAND=verb, CNI_IFNAME=ifname))
     assert error.code == 4
-    assert error.msg.startswith(f"CNI_IFNAME: {ifname!r} ")
+    assert error.msg.startswith(f"CNI_IFNAME: {ifname!r}: ")
 
 
 @pytest.mark.parametrize(

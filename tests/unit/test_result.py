@@ -183,7 +183,10 @@ def test_is_read_back_but_for_what_the_version_cannot_hold(version: str, kind: s
 def test_old_versions_hold_one_address_of_a_family(version: str, addresses: list[str], family: str) -> None:
     result = Result([], [ip_config(each) for each in addresses], [], {})
     error = refusal(encode, result, version)
-    assert (error.code, error.msg) == (1, f"CNI version {version} cannot hold two {family} addresses")
+    assert (error.code, error.msg) == (
+        1,
+        f"CNI version {version} does not support more than 1 address per family, here are two of {family}",
+    )
     for newer in VERSIONS[2:]:
         assert [ip["address"] for ip in encode(result, newer)["ips"]] == addresses
 

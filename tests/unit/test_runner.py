@@ -80,7 +80,7 @@ def test_version_is_answered_in_the_version_that_was_asked_in(version: object) -
     done = run("VERSION", {} if version is None else {"cniVersion": version})
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout) == {
-        "cniVersion": version if version in VERSIONS else "1.1.0",
+        "cniVersion": version if version and isinstance(version, str) else "1.1.0",
         "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
     }
 
@@ -99,22 +99,23 @@ def test_version_needs_neither_configuration_nor_parameters(stdin: bytes) -> Non
 @pytest.mark.parametrize("version", ["0.5.0", "1.2.0", "2.0.0", "1.0", "v1.0.0", "latest"])
 def test_versions_that_it_does_not_speak_are_error_1(data_dir: Path, verb: str, version: str) -> None:
     error = error_of(run(verb, configuration(data_dir, cniVersion=version)), 1)
-    assert error["msg"] == f"cniVersion: {version} is not supported"
+    assert error["msg"] == f"incompatible CNI versions: cniVersion {version} is not supported"
     assert error["details"] == f"this plugin speaks {', '.join(VERSIONS)}"
 
 
 @pytest.mark.parametrize("version", [*VERSIONS[:4], None])
 def test_check_before_0_4_0_is_error_1(data_dir: Path, version: str | None) -> None:
     error = error_of(run("CHECK", configuration(data_dir, cniVersion=version)), 1)
-    assert error["msg"] == f"cniVersion: {version or '0.1.0'} has no CHECK, which came with 0.4.0"
-    assert error["cniVersion"] == (version or "0.1.0")
+    version = version or "0.1.0"
+    assert error["msg"] == f"config version does not allow CHECK: cniVersion {version} has none, it came with 0.4.0"
+    assert error["cniVersion"] == version
 
 
 @pytest.mark.parametrize("verb", ["STATUS", "GC"])
 @pytest.mark.parametrize("version", VERSIONS[:-1])
 def test_status_and_gc_before_1_1_0_are_error_1(data_dir: Path, verb: str, version: str) -> None:
     error = error_of(run(verb, configuration(data_dir, cniVersion=version)), 1)
-    assert error["msg"] == f"cniVersion: {version} has no {verb}, which came with 1.1.0"
+    assert error["msg"] == f"config version does not allow {verb}: cniVersion {version} has none, it came with 1.1.0"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -127,25 +128,51 @@ def test_a_version_that_is_no_string_is_error_7(data_dir: Path) -> None:
     assert error_of(run("ADD", configuration(data_dir, cniVersion=1.0)), 7)["msg"].startswith("cniVersion: ")
 
 
+def test_the_version_is_found_whatever_its_keys_case(data_dir: Path) -> None:
+    conf = configuration(data_dir, cniVersion=None)
+    del conf["cniVersion"]
+    assert error_of(run("STATUS", {**conf, "CNIVersion": "1.1.0", "name": ""}), 7)["cniVersion"] == "1.1.0"
+    assert error_of(run("ADD", {**conf, "CNIVersion": "9.9"}), 1)["msg"].startswith("incompatible CNI versions")
+    assert json.loads(run("VERSION", {"CNIVersion": "0.4.0"}).stdout)["cniVersion"] == "0.4.0"
+
+
 # What is refused
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "STATUS", "GC"])
+@pytest.mark.parametrize("key", ["plugins", "Plugins"])
+def test_a_configuration_list_is_error_7(data_dir: Path, verb: str, key: str) -> None:
+    conf = {"cniVersion": "1.1.0", "name": "net", key: [configuration(data_dir)]}
+    message = error_of(run(verb, conf), 7)["msg"]
+    assert message == "plugins: this is a network configuration list, a plugin is given one entry of it"
+
+
+def test_a_key_of_that_name_in_a_plugins_own_configuration_is_one_that_is_not_known(data_dir: Path) -> None:
+    assert error_of(run("ADD", configuration(data_dir, plugins=[])), 4)["msg"].startswith("CNI_NETNS")
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"CNI_CONTAINERID": None}, "ADD needs CNI_CONTAINERID in the environment"),
-        ({"CNI_CONTAINERID": ""}, "ADD needs CNI_CONTAINERID in the environment"),
-        ({"CNI_NETNS": None}, "ADD needs CNI_NETNS in the environment"),
-        ({"CNI_IFNAME": None}, "ADD needs CNI_IFNAME in the environment"),
-        ({"CNI_CONTAINERID": "../../etc/cron.d"}, "CNI_CONTAINERID: '../../etc/cron.d' must start"),
-        ({"CNI_CONTAINERID": "a/../../b"}, "CNI_CONTAINERID: 'a/../../b' must start"),
-        ({"CNI_IFNAME": "../eth0"}, "CNI_IFNAME: '../eth0' must hold no '/'"),
-        ({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME: 'aaaaaaaaaaaaaaaa' must have 1 to 15 bytes"),
-        ({"CNI_IFNAME": "eth\udcff"}, "CNI_IFNAME: 'eth\\udcff' must hold no"),
+        ({"CNI_CONTAINERID": None}, "required env variables [CNI_CONTAINERID] missing"),
+        ({"CNI_CONTAINERID": ""}, "required env variables [CNI_CONTAINERID] missing"),
+        ({"CNI_NETNS": None}, "required env variables [CNI_NETNS] missing"),
+        ({"CNI_IFNAME": None}, "required env variables [CNI_IFNAME] missing"),
+        (
+            {"CNI_CONTAINERID": "../../etc/cron.d"},
+            "CNI_CONTAINERID: invalid characters in containerID '../../etc/cron.d': it must start",
+        ),
+        (
+            {"CNI_CONTAINERID": "a/../../b"},
+            "CNI_CONTAINERID: invalid characters in containerID 'a/../../b': it must start",
+        ),
+        ({"CNI_IFNAME": "../eth0"}, "CNI_IFNAME: '../eth0': interface name contains / or :"),
+        ({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME: 'aaaaaaaaaaaaaaaa': interface name is too long"),
+        ({"CNI_IFNAME": "eth\udcff"}, "CNI_IFNAME: 'eth\\udcff': interface name contains"),
         ({"CNI_ARGS": "FOO=1"}, "CNI_ARGS: unknown FOO"),
         ({"CNI_ARGS": "\udcff"}, "CNI_ARGS: '\\udcff' is not KEY=VALUE"),
-        ({"CNI_COMMAND": ""}, "CNI_COMMAND: '' is none of ADD, "),
-        ({"CNI_COMMAND": "add"}, "CNI_COMMAND: 'add' is none of ADD, "),
+        ({"CNI_COMMAND": ""}, "required env variables [CNI_COMMAND] missing"),
+        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add: it is none of ADD, "),
     ],
 )
 def test_parameters_are_error_4(data_dir: Path, parameters: dict[str, str | None], message: str) -> None:
@@ -193,7 +220,9 @@ def test_an_enormous_version_request_is_error_6() -> None:
 @pytest.mark.parametrize("name", ["../../etc/cron.d", "..", "a/b", "/etc", ""])
 def test_names_that_leave_the_data_dir_are_error_7(data_dir: Path, verb: str, name: str) -> None:
     done = run(verb, configuration(data_dir / "networks", name=name))
-    assert error_of(done, 7)["msg"].startswith(f"name: {name!r} must start with")
+    assert error_of(done, 7)["msg"].startswith(
+        "name: missing network name" if not name else f"name: invalid characters found in network name {name!r}"
+    )
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_bridge_py.cni.strictjson import loads
+from cni_bridge_py.cni.strictjson import find, loads
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 
@@ -121,3 +121,19 @@ def test_refuses_any_other_bytes(data: bytes) -> None:
     except ValueError:
         return
     assert repr(value) == repr(json.loads(data.decode("utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("members", "value"),
+    [
+        ({"cniVersion": 1}, 1),
+        ({"CNIVersion": 1}, 1),
+        ({"cniversion": 1, "CNIVERSION": 2}, 2),
+        ({"cniVersion": 1, "CNIVersion": 2}, 1),
+        ({"cniVersion": None, "CNIVersion": 2}, None),
+        ({"version": 1}, None),
+        ({}, None),
+    ],
+)
+def test_keys_are_found_whatever_their_case(members: dict[str, object], value: object) -> None:
+    assert find(members, "cniVersion") == value
