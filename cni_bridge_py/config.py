@@ -29,7 +29,8 @@ NAME_MAX = 240
 HOST_LOCAL = ("host-local", "host-local-py")
 """The values of `ipam.type` that mean the address store in this program; others are programs to be run."""
 
-VALID_ATTACHMENTS = "cni.dev/valid-attachments"
+VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+"""Where GC finds them; the second is what the specification said first, and libcni of before 1.2.3 writes."""
 
 MAC = re.compile(r"[0-9a-f]{2}(?P<mark>[:-])(?:[0-9a-f]{2}(?P=mark)){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}")
 """The forms of six octets that Go's net.ParseMAC takes: with colons, with hyphens, and three numbers with dots."""
@@ -145,12 +146,15 @@ def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str,
 def valid_attachments(raw: dict[str, Any]) -> list[tuple[str, str]]:
     """The attachments that GC is to leave, as (container id, interface name).
 
-    Raises CniError 7 where the key is missing or malformed: to take that for "none" would remove every pod's.
+    `null` is an empty list: libcni writes that for it.
+    Raises CniError 7 where no key is there, or it is malformed: to take that for "none" would remove every pod's.
     """
     top = Section(raw, "")
-    if top.value(VALID_ATTACHMENTS, list, "a list of objects") is None:
-        raise top.invalid(VALID_ATTACHMENTS, "expected a list of objects")
-    return [(each.required("containerID"), each.required("ifname")) for each in top.sections(VALID_ATTACHMENTS)]
+    key = next((key for key in VALID_ATTACHMENTS if top.has(key)), None)
+    if not key:
+        missing = f"neither {' nor '.join(VALID_ATTACHMENTS)} says which attachments are valid"
+        raise top.invalid(VALID_ATTACHMENTS[0], f"nothing was removed: {missing}")
+    return [(each.required("containerID"), each.required("ifname")) for each in top.sections(key)]
 
 
 def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:

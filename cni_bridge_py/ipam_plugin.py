@@ -52,9 +52,9 @@ def status(request: Request, raw: dict[str, Any]) -> None:
 
 def gc(request: Request, raw: dict[str, Any]) -> None:
     """GC: take back what attachments hold that are not listed."""
-    valid = {_key(*each) for each in valid_attachments(raw)}
+    valid = names.Attachments(valid_attachments(raw))
     with _host_local(request, raw)[0] as ipam:
-        ipam.gc(lambda key: key.startswith(KEY_PREFIX) and key not in valid)
+        ipam.gc(valid.hold)
 
 
 VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": gc}

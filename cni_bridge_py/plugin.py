@@ -110,7 +110,7 @@ def status(request: Request, raw: dict[str, Any]) -> None:
     if config.ip_masq or config.mac_spoof_check:
         try:
             kernel.nftables.generation()
-        except (NetlinkError, NoAnswer) as error:
+        except (NetlinkError, NoAnswer, OSError) as error:
             key = "ipMasq" if config.ip_masq else "macspoofchk"
             msg = f"{key}: this kernel has no nftables: {error}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
@@ -124,17 +124,17 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     """GC: remove this network's host veths and leases whose attachments are not listed; go on past errors."""
     config = read_config(raw)
     _need_root()
-    valid = {names.host_veth(*each) for each in valid_attachments(raw)}
+    kept = names.Attachments(valid_attachments(raw))
+    valid = frozenset(kept.veths)
     kernel = Kernel()
     errors = Errors()
-    kept = set(valid)
     for host in _attachments(kernel, config.name) - valid:
-        kept.add(host)  # an address is in use until its veth is gone
+        kept.veths.add(host)  # an address is in use until its veth is gone
         with errors:
             apply_all(plan.detachment(config, PodFilter(host, ""), names.host_veth_mac(config.name, host)), kernel)
-            kept.remove(host)
+            kept.veths.remove(host)
     with errors, _ipam(config, request, raw, kernel) as ipam:
-        ipam.gc(lambda key: key.startswith(names.VETH_PREFIX) and key not in kept)
+        ipam.gc(kept.hold)
     errors.report()
 
 

@@ -31,6 +31,10 @@ class Section:
         """The error that says what is wrong with `key`."""
         return CniError(self.code, f"{self._path(key)}: {reason}")
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there, be it `null`."""
+        return strictjson.has(self.members, key)
+
     def value(self, key: str, kind: type, expected: str) -> Any:
         """The value of `key`, or None where it is absent or null."""
         value = strictjson.find(self.members, key)

@@ -25,10 +25,21 @@ def loads(data: bytes) -> object:
 
 def find(members: Mapping[str, Any], key: str) -> Any:
     """The value of a key of an object, or None; the key that is written exactly comes first, then the last one."""
+    name = _name(members, key)
+    return None if name is None else members[name]
+
+
+def has(members: Mapping[str, Any], key: str) -> bool:
+    """Whether an object has the key, in whatever case, be its value `null`."""
+    return _name(members, key) is not None
+
+
+def _name(members: Mapping[str, Any], key: str) -> str | None:
+    """The key as the object has it."""
     if key in members:
-        return members[key]
+        return key
     lower = key.lower()
-    return next((members[other] for other in reversed(list(members)) if other.lower() == lower), None)
+    return next((name for name in reversed(list(members)) if name.lower() == lower), None)
 
 
 def _finite(text: str) -> float:

@@ -56,7 +56,7 @@ class Delegated:
         """Ask whether the addresses are held. Raises CniError."""
         self._run("CHECK")
 
-    def gc(self, is_stale: Callable[[str], bool]) -> None:
+    def gc(self, is_valid: Callable[[str, str], bool]) -> None:
         """Have the plugin collect its own: the valid attachments are in the configuration."""
         self._run("GC")
 

@@ -156,11 +156,19 @@ class HostLocal:
             if self._may_give(ip.address.ip):
                 self._check_holder(str(ip.address.ip))
 
-    def gc(self, is_stale: Callable[[str], bool]) -> None:
-        """Release what attachments of ours hold whose keys are stale."""
+    def gc(self, is_valid: Callable[[str, str], bool]) -> None:
+        """Release what attachments hold that are not valid, whoever wrote their leases, which say whose they are.
+
+        `is_valid` takes container id and interface name. The latter is empty in leases of before 2018, and in those
+        that were written anew, where the attachment's key stands for the container id.
+        """
         for key in self._store.attachments():
-            if is_stale(key):
+            if not is_valid(*self._store.owner(key)):
                 self._store.release_attachment(key)
+        for ip in self._store.foreign():
+            container_id, ifname = self._store.holder(ip) or ("", "")
+            if container_id and not is_valid(container_id, ifname):
+                self._store.release(ip)
 
     def status(self) -> None:
         """See that an ADD would get its addresses; looks only, and takes no lock.
@@ -170,12 +178,16 @@ class HostLocal:
         try:
             self._need_room()
             self._need_address()
+            if self._config.resolv_conf:
+                read_resolv_conf(self._config.resolv_conf)
         except OSError as error:
             msg = f"ipam.dataDir: {error.filename or self._store.path}: {error.strerror}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
+        except CniError as error:
+            raise CniError(PLUGIN_NOT_AVAILABLE, error.msg, error.details) from None
 
     def _need_room(self) -> None:
-        folder = self._store.path
+        folder = os.path.abspath(self._store.path)
         while not os.access(folder, os.F_OK):
             folder = os.path.dirname(folder)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -59,6 +59,7 @@ class LeaseStore:
     def __init__(self, data_dir: str, network: str) -> None:
         self.path = f"{data_dir}/{network}"
         self._lock = -1
+        self._umask = 0
 
     @cached_property
     def node(self) -> str:
@@ -66,6 +67,8 @@ class LeaseStore:
         return identity()
 
     def __enter__(self) -> LeaseStore:
+        # Directories and files are to have the modes that they are made with, whoever started us.
+        self._umask = os.umask(0)
         try:
             while not self._take_lock():
                 pass
@@ -74,6 +77,7 @@ class LeaseStore:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.umask(self._umask)
         with suppress(OSError):  # the kernel lets go of it when the process ends
             os.close(self._lock)
         if isinstance(error, OSError):
@@ -171,15 +175,13 @@ class LeaseStore:
 
         Both are empty where there is something else than a lease.
         """
-        try:
-            container_id, _, ifname = _read(f"{self.path}/{ip}").strip().partition("\r\n")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno in NO_REGULAR_FILE:
-                return "", ""
-            raise
-        return container_id, ifname
+        return _holder(f"{self.path}/{ip}")
+
+    def owner(self, key: str) -> tuple[str, str]:
+        """Container id and interface name of an attachment in the index; its key alone where no file there tells."""
+        folder = f"{self.path}/{INDEX}/{key}"
+        told = (_holder(f"{folder}/{ip}") for ip in _entries(folder))
+        return next((each for each in told if each and each[0]), (key, ""))
 
     def release_attachment(self, key: str) -> None:
         """Release what an attachment holds through the index; nothing held is no error."""
@@ -216,10 +218,28 @@ class LeaseStore:
 
     def _is_claimed(self, key: str, entry: str) -> bool:
         # Between writing and linking we may have been killed, and the address since given to another.
+        mine, lease = f"{self.path}/{INDEX}/{key}/{entry}", f"{self.path}/{_ip_of(entry)}"
         try:
-            return _identity(f"{self.path}/{INDEX}/{key}/{entry}") == _identity(f"{self.path}/{_ip_of(entry)}")
+            # A directory that was restored from a copy (cp -r) has two files that say the same.
+            return _identity(mine) == _identity(lease) or _read(mine) == _read(lease) != ""
         except FileNotFoundError:
             return False
+        except OSError as error:
+            if error.errno in NO_REGULAR_FILE:
+                return False
+            raise
+
+
+def _holder(path: str) -> tuple[str, str] | None:
+    try:
+        container_id, _, ifname = _read(path).strip().partition("\r\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in NO_REGULAR_FILE:
+            return "", ""
+        raise
+    return container_id, ifname
 
 
 def _ip_of(entry: str) -> str:

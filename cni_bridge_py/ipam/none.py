@@ -36,7 +36,7 @@ class NoIpam:
     def check(self, ips: list[IPConfig]) -> None:
         """Nothing is to be held."""
 
-    def gc(self, is_stale: Callable[[str], bool]) -> None:
+    def gc(self, is_valid: Callable[[str, str], bool]) -> None:
         """Nothing is held."""
 
     def status(self) -> None:

@@ -26,6 +26,21 @@ class Links:
     mtu: int
 
 
+class Attachments:
+    """A set of attachments, known by their ids or by their host veths' names."""
+
+    def __init__(self, ids: list[tuple[str, str]]) -> None:
+        """`ids` are pairs of container id and interface name."""
+        self.veths = {host_veth(*each) for each in ids}
+        self._containers = {container_id for container_id, _ in ids}
+
+    def hold(self, container_id: str, ifname: str) -> bool:
+        """Whether one of them holds a lease that says so; without `ifname` it says a container or a host veth."""
+        if not ifname:
+            return container_id in self._containers or container_id in self.veths
+        return host_veth(container_id, ifname) in self.veths
+
+
 def host_veth(container_id: str, ifname: str) -> str:
     """The host veth's name: `veth` and 11 hexadecimal digits, which together fill an interface name."""
     # GC is told of attachments that may be none of ours, in names of any kind.

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from tests.harness import Node, Plugin
-from tests.kernel.networks import add_pod, addresses_of, assert_nothing_left, dual_stack, host_veth, network, veths
+import pytest
+
+from tests.harness import REFERENCE_BIN_DIR, Json, Node, Plugin
+from tests.kernel.networks import (
+    add_pod,
+    addresses_of,
+    assert_nothing_left,
+    dual_stack,
+    host_veth,
+    network,
+    small,
+    veths,
+)
 
 
 def test_only_what_is_listed_stays(node: Node, plugin: Plugin) -> None:
@@ -26,20 +37,15 @@ def test_leases_whose_veth_is_gone(node: Node, plugin: Plugin) -> None:
 
 
 def test_another_networks_and_foreign_things_stay(node: Node, plugin: Plugin) -> None:
-    """On the same bridge, with names and leases that look alike."""
+    """On the same bridge, with names that look alike."""
     other = dual_stack(name="other", ipam={"ranges": [[{"subnet": "10.30.0.0/24"}]]}, forceAddress=True)
     neighbour, result = add_pod(plugin, node, other)
     node.run(*["ip", "link", "add", "veth0123456789a", "type", "veth", "peer", "name", "stranger"])
     node.run("ip", "link", "set", "veth0123456789a", "master", "cni0")
-    node.run(
-        "sh",
-        "-c",
-        "mkdir -p /var/lib/cni/networks/podnet && printf 'x\\r\\neth0' > /var/lib/cni/networks/podnet/10.22.0.9",
-    )
     add_pod(plugin, node, network(4))
     assert plugin.gc(node, network(4)).result == {}
     assert set(veths(node)) == {host_veth(result), "veth0123456789a", "stranger"}
-    assert list(node.leases("podnet")) == ["10.22.0.9"]
+    assert node.leases("podnet") == {}
     assert list(node.leases("other")) == addresses_of(result)
     assert plugin.check(node, other, neighbour, result).result == {}
 
@@ -82,9 +88,39 @@ def test_a_veth_that_stays_keeps_its_addresses(node: Node, plugin: Plugin) -> No
     assert_nothing_left(node)
 
 
+def test_what_the_reference_leaked_goes_and_what_it_holds_stays(node: Node, plugin: Plugin) -> None:
+    """Its leases say whose they are. Where the runtime forgot to delete pods, they fill a range for ever."""
+    reference = Plugin(REFERENCE_BIN_DIR / "bridge")
+    conf = small()
+    kept, _ = add_pod(reference, node, {**conf, "cniVersion": "1.0.0"})
+    leaked = [add_pod(reference, node, {**conf, "cniVersion": "1.0.0"})[0] for _ in range(4)]
+    for pod in leaked:
+        pod.close()
+    assert plugin.call(node, "ADD", conf, node.pod()).error["code"] == 102
+    assert plugin.gc(node, conf, [kept]).result == {}
+    assert list(node.leases("podnet").values()) == [(kept.container_id, "eth0")]
+    add_pod(plugin, node, conf)
+
+
+@pytest.mark.parametrize("keys", [{"cni.dev/valid-attachments": None}, {"cni.dev/attachments": None}], ids=str)
+def test_null_is_an_empty_list(node: Node, plugin: Plugin, keys: Json) -> None:
+    add_pod(plugin, node, dual_stack())
+    assert plugin.call(node, "GC", {**dual_stack(), **keys}, ifname=None).result == {}
+    assert_nothing_left(node)
+
+
+def test_the_older_key(node: Node, plugin: Plugin) -> None:
+    kept, result = add_pod(plugin, node, dual_stack())
+    add_pod(plugin, node, dual_stack())
+    listed = [{"containerID": kept.container_id, "ifname": "eth0"}]
+    assert plugin.call(node, "GC", {**dual_stack(), "cni.dev/attachments": listed}, ifname=None).result == {}
+    assert veths(node) == [host_veth(result)]
+    assert sorted(node.leases("podnet")) == sorted(addresses_of(result))
+
+
 def test_without_a_list_nothing_is_removed(node: Node, plugin: Plugin) -> None:
     _, result = add_pod(plugin, node, dual_stack())
     error = plugin.call(node, "GC", dual_stack(), ifname=None).error
     assert error["code"] == 7
-    assert error["msg"].startswith("cni.dev/valid-attachments: ")
+    assert error["msg"].startswith("cni.dev/valid-attachments: nothing was removed: ")
     assert veths(node) == [host_veth(result)]

@@ -85,7 +85,7 @@ def test_an_address_that_is_taken_is_named_with_its_holder(node: Node, plugin: P
 def test_an_address_that_no_range_gives_is_named(node: Node, plugin: Plugin, address: str) -> None:
     error = plugin.call(node, "ADD", dual_stack(), node.pod(), args=f"IP={address}").error
     assert error["code"] == 102
-    assert f"requested address {address} cannot be given out" in error["msg"]
+    assert f"failed to allocate all requested IPs: {address}" in error["msg"]
     assert_nothing_left(node)
 
 

@@ -721,7 +721,6 @@ def test_reads_the_attachments_that_gc_is_to_leave() -> None:
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        (None, "cni.dev/valid-attachments: expected a list of objects"),
         ({}, "cni.dev/valid-attachments: expected a list of objects, got {}"),
         (["c1"], "cni.dev/valid-attachments[0]: expected an object, got 'c1'"),
         ([{"ifname": "eth0"}], "cni.dev/valid-attachments[0].containerID: expected a string"),
@@ -733,8 +732,36 @@ def test_refuses_a_list_of_attachments_that_is_none(listed: object, message: str
     # Were it taken for an empty one, every pod of the network would lose its address.
     error = refusal(valid_attachments, {"cni.dev/valid-attachments": listed})
     assert (error.code, error.msg) == (7, message)
-    error = refusal(valid_attachments, {})
-    assert (error.code, error.msg) == (7, "cni.dev/valid-attachments: expected a list of objects")
+
+
+def test_no_list_of_attachments_is_no_empty_one() -> None:
+    # As `cnitool gc` asks it.
+    error = refusal(valid_attachments, {"name": "net"})
+    assert (error.code, error.msg) == (
+        7,
+        (
+            "cni.dev/valid-attachments: nothing was removed: "
+            "neither cni.dev/valid-attachments nor cni.dev/attachments says which attachments are valid"
+        ),
+    )
+
+
+ATTACHMENT = {"containerID": "c1", "ifname": "eth0"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "valid"),
+    [
+        ({"cni.dev/valid-attachments": None}, []),
+        ({"cni.dev/valid-attachments": None, "cni.dev/attachments": None}, []),
+        ({"cni.dev/attachments": None}, []),
+        ({"cni.dev/attachments": [ATTACHMENT]}, [("c1", "eth0")]),
+        ({"cni.dev/attachments": [ATTACHMENT], "cni.dev/valid-attachments": []}, []),
+        ({"CNI.dev/Attachments": [{"ContainerID": "c1", "IFName": "eth0"}]}, [("c1", "eth0")]),
+    ],
+)
+def test_the_attachments_as_libcni_writes_them(keys: dict[str, Any], valid: list[tuple[str, str]]) -> None:
+    assert valid_attachments(keys) == valid
 
 
 # The IPAM alone

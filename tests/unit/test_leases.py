@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -450,6 +451,12 @@ def test_status_tells_the_range_set_that_is_exhausted(store: LeaseStore, directo
     assert (error.code, error.msg) == (50, "no IP addresses available in range set: 10.2.0.1-10.2.0.2")
 
 
+def test_status_of_a_data_dir_that_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status(LeaseStore("networks", "net"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_status_takes_no_lock(store: LeaseStore) -> None:
     with store:
         status(store)
@@ -461,15 +468,76 @@ def test_status_tells_a_data_dir_that_is_a_file(tmp_path: Path) -> None:
     assert (error.code, error.msg) == (50, f"ipam.dataDir: {tmp_path}/file is not writable")
 
 
-def test_gc_releases_what_is_not_valid_and_ours(store: LeaseStore, directory: Directory) -> None:
+def gc(store: LeaseStore, *valid: tuple[str, str]) -> None:
+    with ipam(store, Attachment("", "", "")) as each:
+        each.gc(lambda container_id, ifname: (container_id, ifname) in valid)
+
+
+def test_gc_releases_what_is_not_valid(store: LeaseStore, directory: Directory) -> None:
     for attachment in (ONE, TWO):
         give(store, attachment, [SLASH_29], [{"subnet": "fd00::/64"}])
-    write_foreign(directory, "10.1.0.6", b"container-9\r\neth0")
     for _ in range(2):
-        with ipam(store, Attachment("", "", "")) as each:
-            each.gc(lambda key: key not in ("veth2", "veth3"))
-        assert leases(directory) == {"10.1.0.3", "fd00::3", "10.1.0.6"}
+        gc(store, ("container-2", "eth0"), ("container-3", "eth0"))
+        assert leases(directory) == {"10.1.0.3", "fd00::3"}
         assert not (directory / ".attachments/veth1").exists()
+
+
+def test_gc_releases_what_others_leaked(store: LeaseStore, directory: Directory) -> None:
+    give(store, ONE)
+    write_foreign(directory, "10.1.0.3", b"container-8\r\neth0")
+    write_foreign(directory, "10.1.0.4", b"container-9\r\neth0")
+    write_foreign(directory, "10.1.0.5", b"container-7")
+    write_foreign(directory, "10.1.0.6", b"")
+    gc(store, ("container-9", "eth0"), ("container-1", "eth0"))
+    assert leases(directory) == {"10.1.0.2", "10.1.0.4", "10.1.0.6"}, "an empty one says nothing"
+
+
+def test_gc_clears_what_the_dead_left_of_the_index(store: LeaseStore, directory: Directory) -> None:
+    give(store, ONE)
+    (directory / ".attachments/veth8").mkdir()
+    (directory / ".attachments/veth9").mkdir()
+    (directory / ".attachments/veth9/10.1.0.9").touch()
+    gc(store, ("container-1", "eth0"), ("veth9", ""))
+    assert sorted(path.name for path in (directory / ".attachments").iterdir()) == ["veth1", "veth9"]
+
+
+# A directory that was restored from a copy, which has two files where there was one with two names
+
+
+def restored(directory: Directory) -> None:
+    directory.rename(directory.parent / "old")
+    shutil.copytree(directory.parent / "old", directory)
+    shutil.rmtree(directory.parent / "old")
+    assert {path.stat().st_nlink for path in directory.rglob("*") if path.is_file()} == {1}
+
+
+def test_a_restored_directory_gives_addresses_once_and_takes_them_back(store: LeaseStore, directory: Directory) -> None:
+    assert [give(store, each) for each in (ONE, TWO)] == [["10.1.0.2/29"], ["10.1.0.3/29"]]
+    restored(directory)
+    check(store, ONE, "10.1.0.2/29")
+    with store:
+        assert store.of_attachment("veth1") == ["10.1.0.2"]
+    assert give(store, Attachment("container-3", "eth0", "veth3")) == ["10.1.0.4/29"]
+    take_back(store, ONE)
+    assert tree(directory) == sorted(
+        ["10.1.0.3", "10.1.0.4", *[f".attachments/{each}" for each in ("veth2", "veth2/10.1.0.3")]]
+        + [f".attachments/{each}" for each in ("veth3", "veth3/10.1.0.4")]
+    )
+
+
+def test_what_the_dead_hold_in_a_restored_directory_is_reclaimed(store: LeaseStore, directory: Directory) -> None:
+    give(store, ONE, [SLASH_30])
+    restored(directory)
+    assert give(store, TWO, [SLASH_30], is_living=lambda key: key != "veth1") == ["10.1.0.2/30"]
+    assert leases(directory) == {"10.1.0.2"}
+
+
+def test_gc_of_a_restored_directory(store: LeaseStore, directory: Directory) -> None:
+    for attachment in (ONE, TWO):
+        give(store, attachment)
+    restored(directory)
+    gc(store, ("container-2", "eth0"))
+    assert tree(directory) == [".attachments/veth2", ".attachments/veth2/10.1.0.3", "10.1.0.3"]
 
 
 # What other plugins wrote
@@ -668,6 +736,19 @@ def test_a_resolv_conf_may_say_nothing(tmp_path: Path, text: str) -> None:
 def test_a_resolv_conf_that_cannot_be_read_is_error_5(tmp_path: Path) -> None:
     error = refusal(read_resolv_conf, f"{tmp_path}/none")
     assert (error.code, error.msg) == (5, f"ipam.resolvConf: {tmp_path}/none: No such file or directory")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_resolv_conf_that_never_ends_is_error_5(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "resolv.conf")
+    error = refusal(read_resolv_conf, f"{tmp_path}/resolv.conf")
+    assert (error.code, error.msg) == (5, f"ipam.resolvConf: {tmp_path}/resolv.conf: it is no regular file")
+
+
+def test_status_tells_a_resolv_conf_that_cannot_be_read(tmp_path: Path) -> None:
+    config = host_local(**SLASH_29, dataDir=f"{tmp_path}/networks", resolvConf=f"{tmp_path}/none")
+    error = refusal(HostLocal(config, "net", ONE, nobody_is_asked).status)
+    assert (error.code, error.msg) == (50, f"ipam.resolvConf: {tmp_path}/none: No such file or directory")
 
 
 def test_resolv_conf_is_the_results_dns(tmp_path: Path) -> None:
