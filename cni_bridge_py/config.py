@@ -294,7 +294,7 @@ def _is_path(text: str) -> bool:
 def _route(route: Section, version: str) -> Route:
     dst = route.network("dst")
     gw = route.address("gw")
-    if gw and gw.version != dst.version:
+    if gw is not None and gw.version != dst.version:
         raise route.invalid("gw", f"{route.string('gw')} is not of the same IP version as {dst}")
     plain = Route(dst.cidr, gw)
     if not speaks(version, "1.1.0"):

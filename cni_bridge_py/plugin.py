@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from netaddr import IPAddress
@@ -21,7 +23,7 @@ from cni_bridge_py.cni.errors import (
     Errors,
 )
 from cni_bridge_py.cni.request import Request
-from cni_bridge_py.cni.result import Interface, IPConfig, Result, encode
+from cni_bridge_py.cni.result import Interface, IPConfig, Result, Route, encode, passed_on
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config, read_config_for_delete, valid_attachments
 from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
@@ -30,12 +32,12 @@ from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, packet_filter, plan
-from cni_bridge_py.wiring.filter_steps import FILTER_STEPS, has_nftables
+from cni_bridge_py.wiring.filter_steps import has_nftables
 from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import has_bridge_netfilter
 from cni_bridge_py.wiring.plan import Wiring
 from cni_bridge_py.wiring.pod_filter import PodFilter
-from cni_bridge_py.wiring.step import Explained, apply_all, check_all, expect, in_pod, on_host
+from cni_bridge_py.wiring.step import Explained, Step, apply_all, check_all, expect, in_pod, on_host
 
 Ipam = HostLocal | Delegated | NoIpam
 
@@ -44,27 +46,53 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: wire the pod, or leave no trace of it."""
     config = read_config(raw, request.args)
     _need_root()
-    host = names.host_veth(request.container_id, request.ifname)
-    with _pod_netns(request) as netns:
+    with _pod_netns(request) as netns, ExitStack() as undo:
         kernel = Kernel(netns)
-        addresses = None
-        try:
-            with _ipam(config, request, raw, kernel) as ipam:
-                _refuse_second(kernel, request, host)
-                addresses = ipam.add()
-                wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
-                apply_all(wiring.until_cable, kernel)
-            # There is a cable now, by which everybody can see that the lease is not dead: the rest needs no lock.
-            apply_all(wiring.afterwards, kernel)
-            interfaces = _interfaces(kernel, config, wiring)
-            ipam.confirm(wiring.ips)
-            made = Result(interfaces, wiring.ips, wiring.routes, config.dns or addresses.dns)
-            return encode(made, config.cni_version)
-        except BaseException:
-            if addresses:
-                with Errors():  # the first error is the one to tell
-                    _unwire(config, request, raw, kernel, addresses.ips)
-            raise
+        ipam = _ipam(config, request, kernel)
+        if isinstance(ipam, Delegated):
+            wiring = _cable_first(config, request, kernel, ipam, undo)
+        else:
+            wiring = _lease_first(config, request, kernel, ipam, undo)
+        interfaces = _interfaces(kernel, config, wiring)
+        ipam.confirm(wiring.ips)
+        made = Result(interfaces, wiring.ips, wiring.routes, wiring.dns)
+        answer = encode(passed_on(config.prev_result, made), config.cni_version)
+        undo.pop_all()
+        return answer
+
+
+def _lease_first(
+    config: NetworkConfig, request: Request, kernel: Kernel, ipam: HostLocal | NoIpam, undo: ExitStack
+) -> Wiring:
+    """The lease, then the cable: whatever kills us, a lease of ours without a cable is dead."""
+    host = names.host_veth(request.container_id, request.ifname)
+    with ipam:
+        _refuse_second(kernel, request, host)
+        addresses = ipam.add()
+        undo.callback(_take_back, config, request, kernel, ipam, addresses.ips)
+        wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
+        apply_all(wiring.until_cable, kernel)
+    # There is a cable now, by which everybody can see that the lease is not dead: the rest needs no lock.
+    apply_all(wiring.afterwards, kernel)
+    return wiring
+
+
+def _cable_first(config: NetworkConfig, request: Request, kernel: Kernel, ipam: Delegated, undo: ExitStack) -> Wiring:
+    """The cable, then the addresses: another plugin may ask for them through it, as dhcp does."""
+    host = names.host_veth(request.container_id, request.ifname)
+    _refuse_second(kernel, request, host)
+    undo.callback(_take_back, config, request, kernel, NoIpam(), [])
+    wiring = plan.wiring(config, host, request.ifname, NoIpam().add(), request.pod)
+    apply_all(wiring.steps, kernel)
+    undo.callback(_take_back, config, request, kernel, ipam, [])
+    wiring = plan.addressing(config, wiring.links, ipam.add())
+    apply_all(wiring.steps, kernel)
+    return wiring
+
+
+def _take_back(config: NetworkConfig, request: Request, kernel: Kernel, ipam: Ipam, ips: list[IPConfig]) -> None:
+    with Errors():  # the first error is the one to tell
+        _unwire(config, request, kernel, ipam, ips)
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
@@ -75,10 +103,11 @@ def delete(request: Request, raw: dict[str, Any]) -> None:
     try:
         with _pod_netns(request) as netns:
             kernel = Kernel(netns)
-            _unwire(config, request, raw, kernel, ips)
-            apply_all(plan.foreign_detachment(request.ifname, config.prev_result), kernel)
+            foreign = plan.foreign_detachment(request.ifname, config.prev_result)
+            _unwire(config, request, kernel, _ipam(config, request, kernel), ips, foreign)
     except NoPodNamespace:
-        _unwire(config, request, raw, Kernel(), ips)
+        kernel = Kernel()
+        _unwire(config, request, kernel, _ipam(config, request, kernel), ips)
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
@@ -91,12 +120,12 @@ def check(request: Request, raw: dict[str, Any]) -> None:
         kernel = Kernel(netns)
         links = _links_of(config.prev_result, config, request)
         ips = _ips_of(config.prev_result, request)
-        steps = plan.attachment(config, links, ips, config.prev_result.routes)
+        routes = _routes_of(config.prev_result, config, ips)
         if links.host != names.host_veth(request.container_id, request.ifname):
-            # Another plugin wired this pod, and what filters its packets is not ours.
-            steps = [step for step in steps if not isinstance(step, FILTER_STEPS)]
+            config, routes = _as_the_reference_makes(config, routes)
+        steps = plan.attachment(config, links, ips, routes)
         check_all(steps, kernel)
-        with _ipam(config, request, raw, kernel) as ipam:
+        with _ipam(config, request, kernel) as ipam:
             ipam.check(ips)
 
 
@@ -117,7 +146,7 @@ def status(request: Request, raw: dict[str, Any]) -> None:
     if config.bridge_netfilter and not has_bridge_netfilter():
         msg = "bridgeNetfilter: this kernel has no br_netfilter: a pod gets no answer from a Service on its own node"
         raise CniError(LIMITED_CONNECTIVITY, msg, "run: modprobe br_netfilter")
-    _ipam(config, request, raw, kernel).status()
+    _ipam(config, request, kernel).status()
 
 
 def gc(request: Request, raw: dict[str, Any]) -> None:
@@ -133,7 +162,7 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
         with errors:
             apply_all(plan.detachment(config, PodFilter(host, ""), names.host_veth_mac(config.name, host)), kernel)
             kept.veths.remove(host)
-    with errors, _ipam(config, request, raw, kernel) as ipam:
+    with errors, _ipam(config, request, kernel) as ipam:
         ipam.gc(kept.hold)
     errors.report()
 
@@ -180,7 +209,7 @@ def _pod_netns(request: Request) -> NetNS:
     return netns
 
 
-def _ipam(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel) -> Ipam:
+def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
     """Where this network's addresses come from."""
     if not config.ipam:
         return NoIpam()
@@ -219,18 +248,27 @@ def _attachments(kernel: Kernel, network: str) -> set[str]:
     return filtered | links
 
 
-def _unwire(config: NetworkConfig, request: Request, raw: dict[str, Any], kernel: Kernel, ips: list[IPConfig]) -> None:
-    """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time."""
+def _unwire(
+    config: NetworkConfig,
+    request: Request,
+    kernel: Kernel,
+    ipam: Ipam,
+    ips: list[IPConfig],
+    foreign: Sequence[Step] = (),
+) -> None:
+    """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time.
+
+    `foreign` are the steps that take the cable of another plugin away.
+    """
     host = names.host_veth(request.container_id, request.ifname)
     cable, *rest = plan.detachment(config, plan.pod_filter(config, host, config.mac, ips))
-    ipam = _ipam(config, request, raw, kernel)
     if ipam.needs_interface:
         try:
             ipam.delete(ips)
         finally:
-            apply_all([cable, *rest], kernel)
+            apply_all([cable, *foreign, *rest], kernel)
         return
-    apply_all([cable], kernel)
+    apply_all([cable, *foreign], kernel)
     if not ipam.is_unused():
         with ipam:
             # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
@@ -259,28 +297,47 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
 
 
 def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
-    """The links that a result lists; a plugin later in the chain may have changed a MAC or an MTU."""
+    """The links that a result lists; what a later plugin may change without saying so there, an MTU, is left open."""
     pod = next((each for each in result.interfaces if each.sandbox and each.name == request.ifname), None)
     if not pod:
         raise CniError(NOT_AS_EXPECTED, f"prevResult lists no interface {request.ifname} in a sandbox")
     if pod.sandbox != request.netns:
         msg = f"prevResult has {pod.name} in {pod.sandbox}, CNI_NETNS is {request.netns}"
         raise CniError(NOT_AS_EXPECTED, msg)
-    on_host = {each.name: each.mac for each in result.interfaces if not each.sandbox}
-    others = [name for name in on_host if name != config.bridge]
+    on_host = {each.name: each.mac.lower() for each in result.interfaces if not each.sandbox}
     host = names.host_veth(request.container_id, request.ifname)
+    if host not in on_host:
+        # Another plugin made this pod, and lists the host's end right before the pod's, as we do.
+        before = [each.name for each in result.interfaces[: result.interfaces.index(pod)] if not each.sandbox]
+        host = next((name for name in reversed(before) if name != config.bridge), host)
     return names.Links(
         bridge=config.bridge,
         bridge_mac=on_host.get(config.bridge, ""),
-        host=host if host in others or not others else others[0],
+        host=host,
         host_mac="",
         pod=request.ifname,
-        pod_mac=pod.mac,
-        mtu=pod.mtu,
+        pod_mac=pod.mac.lower(),
+        mtu=0,
     )
 
 
 def _ips_of(result: Result, request: Request) -> list[IPConfig]:
     """The addresses that a result lists for the pod's interface."""
     pods = {i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox}
-    return [ip for ip in result.ips if ip.interface is None or ip.interface in pods]
+    return [ip for ip in result.ips if ip.interface in pods]
+
+
+def _routes_of(result: Result, config: NetworkConfig, ips: list[IPConfig]) -> list[Route]:
+    """The routes that a result lists and this plugin made; those of other plugins in the chain are theirs to check."""
+    if config.ipam and config.ipam.type in HOST_LOCAL:
+        ours = {route.dst for route in plan.with_default_routes(config, ips, config.ipam.routes)}
+        return [route for route in result.routes if route.dst in ours]
+    if sum(1 for each in result.interfaces if each.sandbox) == 1:
+        return result.routes
+    return [route for route in result.routes if route.gw and any(route.gw in ip.address for ip in ips)]
+
+
+def _as_the_reference_makes(config: NetworkConfig, routes: list[Route]) -> tuple[NetworkConfig, list[Route]]:
+    """What there is to see of a pod that the reference made: no rules of ours, and no more of a route than it knows."""
+    plain = [replace(route, mtu=0, advmss=0) for route in routes]
+    return replace(config, ip_masq=False, mac_spoof_check=False), plain

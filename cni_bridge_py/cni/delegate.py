@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import DECODE_FAILURE, INTERNAL, INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+
+STDERR = 2
 
 LARGEST_ANSWER = 16 << 20
 """Bytes."""
@@ -21,6 +24,8 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
     """
     executable = _find(plugin, path)
     status, output, errors = _execute(executable, config, {**os.environ, "CNI_COMMAND": verb})
+    with suppress(OSError):  # what it says there is for people, and nobody may be listening
+        os.write(STDERR, errors)
     if len(output) > LARGEST_ANSWER:
         raise CniError(DECODE_FAILURE, f"plugin {plugin}: {verb} failed: its answer is over {LARGEST_ANSWER} bytes")
     if status == 0 and not output.strip():
@@ -58,6 +63,8 @@ def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tu
 
     Files in memory, not pipes: neither side ever waits for the other to read.
     """
+    # Where whoever called us ignores it, the kernel would not keep the status for us.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
         os.pwrite(files[0], data, 0)

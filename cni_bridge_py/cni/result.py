@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netaddr import IPAddress, IPNetwork
@@ -49,6 +49,10 @@ class IPConfig:
         return self.address.version
 
 
+SCOPE_LINK = 253
+"""The scope of a route whose destinations are on the link; host, which is nearer still, is 254."""
+
+
 @dataclass(frozen=True)
 class Route:
     """A route of the pod. Only `dst` is required; zero and None mean that nothing was said."""
@@ -66,6 +70,13 @@ class Route:
         """The IP version."""
         return self.dst.version
 
+    @property
+    def is_on_link(self) -> bool:
+        """Whether it has no gateway and is to have none: 0.0.0.0 or :: says so, or the scope."""
+        if self.gw is None:
+            return (self.scope or 0) >= SCOPE_LINK
+        return int(self.gw) == 0
+
 
 @dataclass(frozen=True)
 class Result:
@@ -75,6 +86,20 @@ class Result:
     ips: list[IPConfig]
     routes: list[Route]
     dns: dict[str, Any]
+
+
+def passed_on(earlier: Result | None, made: Result) -> Result:
+    """What a plugin of a chain answers: what the plugins before it made, and behind that what it made itself."""
+    if earlier is None:
+        return made
+    before = len(earlier.interfaces)
+    ips = [replace(ip, interface=None if ip.interface is None else before + ip.interface) for ip in made.ips]
+    dns = dict(earlier.dns)
+    for key, value in made.dns.items():
+        # The domain is one; nameservers, search domains and options are lists, in which those before come first.
+        dns[key] = list(dict.fromkeys(dns.get(key, []) + value)) if isinstance(value, list) else dns.get(key, value)
+    interfaces, routes = earlier.interfaces + made.interfaces, earlier.routes + made.routes
+    return Result(interfaces, earlier.ips + ips, routes, dns)
 
 
 def encode(result: Result, version: str) -> dict[str, Any]:
@@ -184,7 +209,7 @@ def _decode_interface(interface: dict[str, Any]) -> Interface:
 
 def _decode_ip(address: str, encoded: dict[str, Any]) -> IPConfig:
     parsed, gateway = parse_address(address), _ip(encoded, "gateway")
-    if gateway and gateway.version != parsed.version:
+    if gateway is not None and gateway.version != parsed.version:
         raise ValueError(f"gateway {gateway} is not of the same IP version as {address}")
     return IPConfig(parsed, gateway, _number(encoded, "interface"))
 

@@ -10,14 +10,15 @@ from cni_bridge_py.cni import delegate
 from cni_bridge_py.cni.errors import DECODE_FAILURE, LIMITED_CONNECTIVITY, PLUGIN_NOT_AVAILABLE, CniError
 from cni_bridge_py.cni.result import IPConfig, Result, decode
 
+DHCP = "dhcp"
+"""The plugin that gives its lease back through the pod's interface; others are asked when that is gone."""
+
 
 class Delegated:
     """What HostLocal is, by running another plugin with our own parameters and configuration."""
 
-    needs_interface = True
-    """A dhcp plugin gives its lease back through the pod's interface: it is asked before the pod is unwired."""
-
     def __init__(self, plugin: str, path: list[str], config: bytes) -> None:
+        self.needs_interface = plugin == DHCP
         self._plugin = plugin
         self._path = path
         self._config = config
@@ -33,14 +34,13 @@ class Delegated:
         return False
 
     def add(self) -> Result:
-        """Get addresses. Raises CniError, and holds none then."""
+        """Get addresses. Raises CniError; what it holds then goes with `delete`."""
         answer = self._run("ADD")
         try:
             result = decode(answer)
             if not result.ips:
-                raise ValueError("there are no addresses in it")
+                raise ValueError("IPAM plugin returned missing IP config: there are no addresses in it")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self.delete([])
             msg = f"plugin {self._plugin}: its result cannot be used: {type(error).__name__}: {error}"
             raise CniError(DECODE_FAILURE, msg) from None
         return Result([], result.ips, result.routes, result.dns)

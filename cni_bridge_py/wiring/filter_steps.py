@@ -178,10 +178,6 @@ class ClearFilter(Step):
         return lines
 
 
-FILTER_STEPS = (EnsureMasquerade, EnsureMacSpoofCheck, MasqueradePod, GuardMac)
-"""What another plugin, whose rules are elsewhere, did otherwise."""
-
-
 def has_nftables(kernel: Kernel) -> bool:
     """Whether the kernel has nf_tables."""
     try:

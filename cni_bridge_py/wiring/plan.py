@@ -5,12 +5,13 @@ An option of the configuration is a line here and a step in `node_steps.py` or `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress
-from cni_bridge_py.cni.result import IPConfig, Result, Route
+from cni_bridge_py.cni.result import SCOPE_LINK, IPConfig, Result, Route
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.filter_steps import (
@@ -50,7 +51,7 @@ DEFAULT_ROUTE = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 
 @dataclass(frozen=True)
 class Wiring:
-    """An attachment as ADD makes it: its links, its addresses and routes as the result has them, and the steps.
+    """An attachment as ADD makes it: its links; its addresses, routes and DNS as the result has them; and the steps.
 
     The steps are in two lists: those up to the one that makes the cable, and those behind it.
     """
@@ -58,6 +59,7 @@ class Wiring:
     links: Links
     ips: list[IPConfig]
     routes: list[Route]
+    dns: dict[str, Any]
     until_cable: list[Step]
     afterwards: list[Step]
 
@@ -73,10 +75,18 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
     routes = with_default_routes(config, ips, addresses.routes)
     ends = links(config, host, ifname, ips)
     until_cable = [*shared(config, ends, ips), cable(ends)]
-    afterwards = plugged_in(config, ends, ips, routes, pod)
-    if config.enable_dad and any(ip.version == 6 for ip in ips):
-        afterwards.append(AwaitAddresses(ifname))
-    return Wiring(ends, ips, routes, until_cable, afterwards)
+    afterwards = plugged_in(config, ends, ips, routes, pod) + awaited(config, ifname, ips)
+    return Wiring(ends, ips, routes, config.dns or addresses.dns, until_cable, afterwards)
+
+
+def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring:
+    """Plan what is left of an attachment that was wired without addresses, now that IPAM gave it some."""
+    ips = with_gateways(config, addresses.ips)
+    routes = with_default_routes(config, ips, addresses.routes)
+    masqueraded = replace(pod_filter(config, links.host, links.pod_mac, ips), mac="")
+    steps = [*way_out(config, ips), *filtered(masqueraded), *ipv6(links.pod, ips)]
+    steps += [*addressed(config, links.pod, ips, routes), *awaited(config, links.pod, ips)]
+    return Wiring(links, ips, routes, config.dns or addresses.dns, [], steps)
 
 
 def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) -> Links:
@@ -94,7 +104,7 @@ def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) ->
 
 
 def with_gateways(config: NetworkConfig, ips: list[IPConfig]) -> list[IPConfig]:
-    """The addresses as the result lists them: of the third interface, which is the pod's.
+    """The addresses as the result lists them: of the third interface that we make, which is the pod's.
 
     With isGateway, an address that came without gateway gets its network's first one.
     """
@@ -112,7 +122,7 @@ def with_default_routes(config: NetworkConfig, ips: list[IPConfig], routes: list
     if config.is_default_gateway:
         for ip in ips:
             default = DEFAULT_ROUTE[ip.version]
-            if not any(route.dst == default and route.gw for route in routes):
+            if not any(route.dst == default and route.gw is not None for route in routes):
                 routes.append(Route(default, ip.gateway))
     return routes
 
@@ -136,6 +146,15 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
     steps: list[Step] = [EnsureBridge(links.bridge, links.bridge_mac, config.mtu, config.promisc_mode, vlans)]
     if config.bridge_netfilter:
         steps.append(EnableBridgeNetfilter(links.bridge))
+    steps += way_out(config, ips)
+    if config.mac_spoof_check:
+        steps.append(EnsureMacSpoofCheck())
+    return steps
+
+
+def way_out(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
+    """The steps by which the node is the way out for these addresses."""
+    steps: list[Step] = []
     if gateways := gateway_addresses(config, ips):
         if config.vlan:
             steps.append(_vlan_gateway(config))
@@ -143,8 +162,6 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
         steps.append(EnsureMasquerade(Exceptions(tuple(config.non_masquerade_cidrs))))
-    if config.mac_spoof_check:
-        steps.append(EnsureMacSpoofCheck())
     return steps
 
 
@@ -171,17 +188,48 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     if config.vlan or config.vlan_trunk:
         preserve = config.preserve_default_vlan
         steps.append(SetPortVlans(links.host, config.vlan, config.vlan_trunk, preserve))
-    if any(ip.version == 6 for ip in ips):
-        steps.append(EnableIPv6(links.pod))
+    steps += ipv6(links.pod, ips)
     if config.mac:
         steps.append(AnnounceMac(links.pod))
     if not config.disable_container_interface:
         steps.append(SetUp(links.pod))
-    steps += [AddAddress(links.pod, ip.address, config.enable_dad) for ip in ips]
-    # A route without gateway gets the first one of its IP version.
+    return steps + addressed(config, links.pod, ips, routes)
+
+
+def ipv6(pod: str, ips: list[IPConfig]) -> list[Step]:
+    """The step that lets the pod have the IPv6 addresses among these."""
+    return [EnableIPv6(pod)] if any(ip.version == 6 for ip in ips) else []
+
+
+def addressed(config: NetworkConfig, pod: str, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
+    """The steps that give the pod its addresses and its routes."""
+    return [*(AddAddress(pod, ip.address, config.enable_dad) for ip in ips), *routing(pod, ips, routes)]
+
+
+def awaited(config: NetworkConfig, pod: str, ips: list[IPConfig]) -> list[Step]:
+    """The step that waits until the pod may use its IPv6 addresses, where that is asked for."""
+    return [AwaitAddresses(pod)] if config.enable_dad and any(ip.version == 6 for ip in ips) else []
+
+
+def routing(pod: str, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
+    """The steps that give the pod its routes. One without gateway gets the first gateway of its IP version.
+
+    Those on the link come first, for they may lead to the gateways of others. An IPv4 one that does has to have the
+    scope for it (fib_check_nh() of net/ipv4/fib_semantics.c).
+    """
     gateways = {ip.version: ip.gateway for ip in reversed(ips) if ip.gateway}
-    steps += [AddRoute(links.pod, route, route.gw or gateways.get(route.version)) for route in routes]
-    return steps
+    on_link = [route for route in routes if route.is_on_link]
+    others = [(route, route.gw or gateways.get(route.version)) for route in routes if not route.is_on_link]
+    hops = [gw for _, gw in others if gw]
+    return [
+        *(AddRoute(pod, _reaching(route, hops), None) for route in on_link),
+        *(AddRoute(pod, route, gw) for route, gw in others),
+    ]
+
+
+def _reaching(route: Route, gateways: list[IPAddress]) -> Route:
+    leads_to_one = route.version == 4 and any(gateway in route.dst for gateway in gateways)
+    return replace(route, scope=SCOPE_LINK) if leads_to_one and route.scope is None else route
 
 
 def pod_filter(config: NetworkConfig, host: str, mac: str, ips: list[IPConfig]) -> PodFilter:

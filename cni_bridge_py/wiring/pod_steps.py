@@ -66,8 +66,8 @@ class CreateVethPair(Step):
         )
         host = on_host(kernel, self.host)
         expect(host.kind == "veth", f"{self.host} is no veth")
-        for link in (pod, host):
-            expect(self.mtu in (0, link.mtu), f"{link.name} has MTU {link.mtu}, not {self.mtu}")
+        is_one_cable = pod.peer == host.index and host.peer == pod.index
+        expect(is_one_cable, f"{self.pod} in the pod is not the other end of {self.host}")
 
     def commands(self) -> list[str]:
         mtu = f" mtu {self.mtu}" if self.mtu else ""
@@ -244,7 +244,12 @@ class AddRoute(Step):
     gw: IPAddress | None
 
     def __str__(self) -> str:
-        return f"the pod's route to {self.route.dst}"
+        return f"the pod's route to {self._place}"
+
+    @property
+    def _place(self) -> str:
+        where = f" via {self.gw}" if self.gw else " on its link" if self.route.is_on_link else ""
+        return f"{self.route.dst}{where}"
 
     def apply(self, kernel: Kernel) -> None:
         index = in_pod(kernel, self.pod).index
@@ -263,15 +268,14 @@ class AddRoute(Step):
 
     def check(self, kernel: Kernel) -> None:
         found = any(self._is(route) for route in kernel.pod.routes(self.route.version))
-        via = f" via {self.gw}" if self.gw else ""
-        expect(found, f"the pod has no route to {self.route.dst}{via}")
+        expect(found, f"the pod has no route to {self._place}")
 
     def _is(self, route: KernelRoute) -> bool:
         """Whether the kernel's route is this one; what the configuration leaves open may be anything."""
         wanted = self.route
         return (
             route.dst == wanted.dst
-            and (not wanted.gw or wanted.gw in route.gws)
+            and (not route.gws if wanted.is_on_link else not wanted.gw or wanted.gw in route.gws)
             and (not wanted.table or route.table == wanted.table)
             and (wanted.scope is None or route.dst.version == 6 or route.scope == wanted.scope)
             and (not wanted.priority or route.priority == wanted.priority)

@@ -27,6 +27,7 @@ from cni_bridge_py.wiring.node_steps import (
 )
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
+    AddRoute,
     AnnounceMac,
     AttachToBridge,
     AwaitAddresses,
@@ -333,14 +334,60 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
     "route options are kept": (
         {},
         [IPV4],
-        [route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253)],
+        [route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 252)],
         [
             bridge(),
             veth(MAC_4),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
-            add_route("eth0", route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 253), "10.1.0.1"),
+            add_route("eth0", route_to("10.9.0.0/16", "", 1300, 1260, 5, 100, 252), "10.1.0.1"),
+        ],
+    ),
+    "on link: by a gateway of 0.0.0.0 or ::, or by the scope": (
+        {},
+        [IPV4, IPV6],
+        [route_to("10.9.0.0/16", "0.0.0.0"), route_to("fd01::/64", "::"), route_to("10.8.0.0/16", scope=253)],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            EnableIPv6("eth0"),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            address("fd00::2/64"),
+            add_route("eth0", route_to("10.9.0.0/16", "0.0.0.0"), ""),
+            add_route("eth0", route_to("fd01::/64", "::"), ""),
+            add_route("eth0", route_to("10.8.0.0/16", scope=253), ""),
+        ],
+    ),
+    "a gateway outside the subnet, which a route on link reaches": (
+        {},
+        [IPV4],
+        [route_to("0.0.0.0/0", "169.254.1.1"), route_to("169.254.1.1/32", "0.0.0.0")],
+        [
+            bridge(),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            add_route("eth0", route_to("169.254.1.1/32", "0.0.0.0", scope=253), ""),
+            add_route("eth0", route_to("0.0.0.0/0", "169.254.1.1"), "169.254.1.1"),
+        ],
+    ),
+    "isDefaultGateway with a default route on link": (
+        {"isDefaultGateway": True},
+        [IPV4],
+        [route_to("0.0.0.0/0", "0.0.0.0")],
+        [
+            bridge(GATEWAY_MAC_4),
+            gateways("10.1.0.1/16"),
+            EnableForwarding(4),
+            veth(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+            add_route("eth0", route_to("0.0.0.0/0", "0.0.0.0"), ""),
         ],
     ),
     "ipMasq without isGateway": (
@@ -487,6 +534,24 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
 def test_the_plan(case: str) -> None:
     keys, ips, routes, expected = TABLE[case]
     assert steps_of(keys, ips, routes) == expected
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_an_attachment_that_gets_its_addresses_later_has_the_same_steps(case: str) -> None:
+    """First those that need no address, then the others; only MACs are derived from something else then."""
+    keys, ips, routes, _ = TABLE[case]
+    config, addresses = network(**keys), Result([], ips, routes, {})
+    first = plan.wiring(config, HOST, "eth0", Result([], [], [], {}), "")
+    then = plan.addressing(config, first.links, addresses)
+    at_once = plan.wiring(config, HOST, "eth0", addresses, "")
+    cable = next(i for i, step in enumerate(first.steps) if isinstance(step, SetUp | AttachToBridge))
+    assert not any(isinstance(step, AddAddress | AddRoute) for step in first.steps)
+    assert all(first.steps.index(step) > cable for step in first.steps if isinstance(step, SetUp))
+    assert (then.ips, then.routes, then.dns) == (at_once.ips, at_once.routes, at_once.dns)
+    kinds = [sorted(type(step).__name__ for step in steps) for steps in (first.steps + then.steps, at_once.steps)]
+    assert kinds[0] == kinds[1]
+    unlike = (EnsureBridge, CreateVethPair, GuardMac)
+    assert all(step in at_once.steps for step in first.steps + then.steps if not isinstance(step, unlike))
 
 
 def test_whose_pod_it_is_becomes_the_hosts_ends_alias() -> None:

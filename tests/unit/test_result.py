@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from cni_bridge_py.cni.result import NEWEST, VERSIONS, Interface, IPConfig, Result, Route, decode, encode, speaks
+from cni_bridge_py.cni.result import (
+    NEWEST,
+    VERSIONS,
+    Interface,
+    IPConfig,
+    Result,
+    Route,
+    decode,
+    encode,
+    passed_on,
+    speaks,
+)
 from tests.unit.support import ip_config, refusal, route_to
 
 INTERFACES = [
@@ -219,3 +230,64 @@ def test_reads_what_other_plugins_write(document: dict[str, Any], result: Result
 )
 def test_versions_are_ordered(version: str, at_least: str, answer: bool) -> None:
     assert speaks(version, at_least) is answer
+
+
+def test_the_first_of_a_chain_passes_nothing_on() -> None:
+    made = RESULTS["dual stack"]
+    assert passed_on(None, made) == made
+
+
+def test_what_was_there_stays_and_numbers_shift() -> None:
+    earlier = decode(
+        {
+            "interfaces": [
+                {"name": "wlan0", "mac": "02:00:00:00:00:01", "mtu": 1400},
+                {"name": "net1", "sandbox": "/p"},
+            ],
+            "ips": [{"address": "192.168.7.7/24", "interface": 1}, {"address": "192.168.8.8/24"}],
+            "routes": [{"dst": "192.168.0.0/16"}],
+            "dns": {"nameservers": ["9.9.9.9", "8.8.8.8"], "domain": "one.test"},
+        }
+    )
+    ours = [Interface("cni0", ""), Interface("veth1", ""), Interface("eth0", "", "/p")]
+    dns = {"nameservers": ["8.8.8.8", "1.1.1.1"], "search": ["two.test"], "domain": "two.test"}
+    made = Result(ours, [ip_config("10.1.0.2/16", "10.1.0.1", 2), ip_config("fd00::2/64")], [route_to("::/0")], dns)
+    assert passed_on(earlier, made) == Result(
+        [*earlier.interfaces, *ours],
+        [*earlier.ips, ip_config("10.1.0.2/16", "10.1.0.1", 4), ip_config("fd00::2/64")],
+        [*earlier.routes, route_to("::/0")],
+        {"nameservers": ["9.9.9.9", "8.8.8.8", "1.1.1.1"], "domain": "one.test", "search": ["two.test"]},
+    )
+
+
+def test_keys_of_any_case_are_read() -> None:
+    document = {
+        "Interfaces": [{"Name": "eth0", "MAC": "02:00:00:00:00:01", "Sandbox": "/p", "SocketPath": "/s"}],
+        "IPs": [{"Address": "10.1.0.2/16", "Gateway": "10.1.0.1", "Interface": 0}],
+        "Routes": [{"Dst": "10.9.0.0/16", "GW": "10.1.0.9", "AdvMSS": 1260}],
+        "DNS": {"Nameservers": ["9.9.9.9"]},
+    }
+    assert decode(document) == Result(
+        [Interface("eth0", "02:00:00:00:00:01", "/p", socket_path="/s")],
+        [ip_config("10.1.0.2/16", "10.1.0.1", 0)],
+        [route_to("10.9.0.0/16", "10.1.0.9", advmss=1260)],
+        {"nameservers": ["9.9.9.9"]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("route", "on_link"),
+    [
+        (route_to("10.9.0.0/16"), False),
+        (route_to("10.9.0.0/16", "10.1.0.1"), False),
+        (route_to("10.9.0.0/16", "0.0.0.0"), True),
+        (route_to("fd01::/64", "::"), True),
+        (route_to("10.9.0.0/16", scope=0), False),
+        (route_to("10.9.0.0/16", scope=253), True),
+        (route_to("10.9.0.0/16", scope=254), True),
+        (route_to("10.9.0.0/16", "10.1.0.1", scope=253), False),
+    ],
+    ids=repr,
+)
+def test_routes_on_link(route: Route, on_link: bool) -> None:
+    assert route.is_on_link == on_link

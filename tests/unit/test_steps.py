@@ -246,6 +246,8 @@ def test_a_route_that_is_there_passes(route: Route) -> None:
         route_to("10.9.0.0/17"),
         route_to("fd00::/64"),
         route_to("10.9.0.0/16", "10.1.0.2"),
+        route_to("10.9.0.0/16", "0.0.0.0"),
+        route_to("10.9.0.0/16", scope=253),
         route_to("10.9.0.0/16", mtu=1400),
         route_to("10.9.0.0/16", advmss=1260),
         route_to("10.9.0.0/16", priority=5),
@@ -255,7 +257,7 @@ def test_a_route_that_is_there_passes(route: Route) -> None:
 )
 def test_a_route_that_is_not_there_is_told(route: Route) -> None:
     error = refusal(check_route, route, route.gw)
-    via = f" via {route.gw}" if route.gw else ""
+    via = " on its link" if route.is_on_link else f" via {route.gw}" if route.gw else ""
     assert (error.code, error.msg) == (105, f"the pod has no route to {route.dst}{via}")
 
 
