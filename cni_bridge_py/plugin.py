@@ -157,10 +157,15 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     valid = frozenset(kept.veths)
     kernel = Kernel()
     errors = Errors()
-    for host in _attachments(kernel, config.name) - valid:
+    hosts = {link.name for link in kernel.host.links() if link.mac == names.host_veth_mac(config.name, link.name)}
+    with errors, Explained("whom the packet filter knows"):
+        if has_nftables(kernel):
+            hosts |= packet_filter.attachments(kernel, config.name)  # of which the link is gone, too
+    for host in hosts - valid:
         kept.veths.add(host)  # an address is in use until its veth is gone
+        owner = names.host_veth_mac(config.name, host)
         with errors:
-            apply_all(plan.detachment(config, PodFilter(host, ""), names.host_veth_mac(config.name, host)), kernel)
+            apply_all(plan.detachment(PodFilter(host, owner), owner), kernel)
             kept.veths.remove(host)
     with errors, _ipam(config, request, kernel) as ipam:
         ipam.gc(kept.hold)
@@ -241,13 +246,6 @@ def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
         raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
 
 
-def _attachments(kernel: Kernel, network: str) -> set[str]:
-    """The host veths of a network's attachments: those that are there, and those for which rules are left."""
-    filtered = packet_filter.attachments(kernel, network) if has_nftables(kernel) else set()
-    links = {link.name for link in kernel.host.links() if link.mac == names.host_veth_mac(network, link.name)}
-    return filtered | links
-
-
 def _unwire(
     config: NetworkConfig,
     request: Request,
@@ -261,20 +259,20 @@ def _unwire(
     `foreign` are the steps that take the cable of another plugin away.
     """
     host = names.host_veth(request.container_id, request.ifname)
-    cable, *rest = plan.detachment(config, plan.pod_filter(config, host, config.mac, ips))
+    *cable, rest = plan.detachment(plan.pod_filter(config, host, config.mac, ips))
     if ipam.needs_interface:
         try:
             ipam.delete(ips)
         finally:
-            apply_all([cable, *foreign, *rest], kernel)
+            apply_all([*cable, *foreign, rest], kernel)
         return
-    apply_all([cable, *foreign], kernel)
+    apply_all([*cable, *foreign], kernel)
     if not ipam.is_unused():
         with ipam:
             # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
-            apply_all([cable], kernel)
+            apply_all(cable[-1:], kernel)
             ipam.delete(ips)
-    apply_all(rest, kernel)
+    apply_all([rest], kernel)
 
 
 def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[Interface]:

@@ -30,7 +30,7 @@ def run(path: str | None, verb: str) -> int:
     host = names.host_veth(CONTAINER_ID, IFNAME)
     wiring = _wiring(config, host)
     pod = plan.pod_filter(config, host, wiring.links.pod_mac, wiring.ips)
-    steps = wiring.steps if verb == "ADD" else plan.detachment(config, pod)
+    steps = wiring.steps if verb == "ADD" else plan.detachment(pod)
     print("\n".join(_script(verb, source, config, steps)))
     return 0
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from struct import Struct, pack, unpack_from
 from types import TracebackType
+from typing import Self
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -32,6 +33,9 @@ NETLINK_GET_STRICT_CHK = 12
 
 RECEIVE_SIZE = 1 << 16
 """Bytes. The kernel fills at most 32 KiB of a dump into one datagram."""
+
+FIRST_SIZE = 1 << 12
+"""Bytes of a dump of which only the beginning is asked for."""
 
 NLMSGHDR = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
@@ -185,6 +189,28 @@ class NetlinkSocket:
             if not self._interrupted:
                 break
         return replies
+
+    def first(self, message: Message) -> list[bytes]:
+        """As `dump`, but only what comes first, however much there is. The socket is of no use afterwards.
+
+        Raises NetlinkError when the kernel refuses.
+        """
+        # The kernel fills what room it is offered, before it is asked for more; what does not fit is cut off.
+        self._buffer = bytearray(FIRST_SIZE)
+        self._send(message)
+        found = []
+        for kind, flags, payload in self._receive(self._sequence):
+            if kind in (NLMSG_ERROR, NLMSG_DONE):
+                _raise_refusal(flags, payload)
+            else:
+                found.append(payload)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._socket.close()
 
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.

@@ -6,12 +6,12 @@ would print is beside each function. What the table holds is in `wiring/packet_f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from errno import ENOENT
-from struct import pack
+from errno import ENOENT, ERESTART
+from struct import pack, unpack
 
-from netaddr import IPNetwork
+from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import IPVersion
 from cni_bridge_py.kernel.netlink import (
@@ -61,10 +61,10 @@ NF_IP_PRI_NAT_SRC = 100
 NF_DROP = 0
 NF_ACCEPT = 1
 NFT_JUMP = -3
-NFT_GOTO = -4
 NFT_RETURN = -5
 NF_NAT_RANGE_PROTO_RANDOM_FULLY = 1 << 4
 
+NFNL_BATCH_GENID = 1
 NFTA_GEN_ID = 1
 NFTA_TABLE_NAME = 1
 NFTA_CHAIN_TABLE = 1
@@ -77,6 +77,7 @@ NFTA_HOOK_HOOKNUM = 1
 NFTA_HOOK_PRIORITY = 2
 NFTA_RULE_TABLE = 1
 NFTA_RULE_CHAIN = 2
+NFTA_RULE_HANDLE = 3
 NFTA_RULE_EXPRESSIONS = 4
 NFTA_RULE_USERDATA = 7
 NFTNL_UDATA_RULE_COMMENT = 0
@@ -85,17 +86,17 @@ NFTA_SET_NAME = 2
 NFTA_SET_FLAGS = 3
 NFTA_SET_KEY_TYPE = 4
 NFTA_SET_KEY_LEN = 5
-NFTA_SET_DATA_TYPE = 6
 NFTA_SET_ID = 10
 NFTA_SET_USERDATA = 13
 NFTNL_UDATA_SET_KEYBYTEORDER = 0
-BYTEORDER_HOST_ENDIAN, BYTEORDER_BIG_ENDIAN = 1, 2
+BYTEORDER_INVALID, BYTEORDER_HOST_ENDIAN, BYTEORDER_BIG_ENDIAN = 0, 1, 2
 NFTA_SET_ELEM_LIST_TABLE = 1
 NFTA_SET_ELEM_LIST_SET = 2
 NFTA_SET_ELEM_LIST_ELEMENTS = 3
 NFTA_SET_ELEM_KEY = 1
-NFTA_SET_ELEM_DATA = 2
 NFTA_SET_ELEM_FLAGS = 3
+NFTA_SET_ELEM_USERDATA = 6
+NFTNL_UDATA_SET_ELEM_COMMENT = 0
 NFT_SET_ELEM_INTERVAL_END = 1
 NFTA_LIST_ELEM = 1
 NFTA_EXPR_NAME = 1
@@ -107,15 +108,14 @@ NFTA_VERDICT_CHAIN = 2
 
 NFT_REG_VERDICT = 0
 NFT_REG_1 = 1
+NFT_REG_2 = 2
 NFT_META_IIFNAME = 6
 NFT_META_NFPROTO = 15
 NFT_PAYLOAD_LL_HEADER = 0
 NFT_PAYLOAD_NETWORK_HEADER = 1
 NFT_CMP_EQ = 0
-NFT_CMP_NEQ = 1
 NFT_SET_INTERVAL = 4
-NFT_SET_MAP = 8
-NFT_DATA_VERDICT = 0xFFFFFF00
+NFT_LOOKUP_F_INV = 1
 NFTA_META_DREG = 1
 NFTA_META_KEY = 2
 NFTA_PAYLOAD_DREG = 1
@@ -132,7 +132,7 @@ NFTA_CMP_OP = 2
 NFTA_CMP_DATA = 3
 NFTA_LOOKUP_SET = 1
 NFTA_LOOKUP_SREG = 2
-NFTA_LOOKUP_DREG = 3
+NFTA_LOOKUP_FLAGS = 5
 NFTA_IMMEDIATE_DREG = 1
 NFTA_IMMEDIATE_DATA = 2
 NFTA_MASQ_FLAGS = 1
@@ -142,11 +142,13 @@ ADDRESS_OFFSET = {(4, "saddr"): 12, (4, "daddr"): 16, (6, "saddr"): 8, (6, "dadd
 ETHER_SADDR_OFFSET, ETH_ALEN = 6, 6
 """struct ethhdr."""
 IFNAMSIZ = 16
-TYPE_IPADDR, TYPE_IP6ADDR, TYPE_IFNAME = 7, 8, 41
+TYPE_IPADDR, TYPE_IP6ADDR, TYPE_ETHERADDR, TYPE_MARK, TYPE_IFNAME = 7, 8, 9, 19, 41
 """nft's numbers for types of data (libnftables' datatype.h), which tell it how to print a set."""
+TYPE_BITS = 6
+"""For how many bits the next part of a joined type is shifted."""
 
-ELEMENTS_A_MESSAGE = 500
-"""A message's list of elements has 64 KiB; a pair that bounds an interval of IPv6 takes 80 bytes."""
+ELEMENTS_A_MESSAGE = 300
+"""A message's list of elements has 64 KiB; an element with a key of 24 bytes and the longest comment takes 172."""
 
 
 @dataclass(frozen=True)
@@ -182,39 +184,59 @@ class KeyType:
     length: int
     byteorder: int
 
+    def words(self, key: bytes) -> str:
+        """A key as nft writes it."""
+        if self.byteorder == BYTEORDER_BIG_ENDIAN:
+            return str(IPAddress(int.from_bytes(key, "big"), 4 if self.length == 4 else 6))
+        interface, rest = key[:IFNAMSIZ].rstrip(b"\0").decode(), key[IFNAMSIZ:]
+        if self.name == IFNAME_AND_MAC.name:
+            return f"{interface} . {rest[:ETH_ALEN].hex(':')}"
+        return f"{interface} . {unpack('=I', rest)[0]}" if rest else interface
+
 
 IFNAME = KeyType("ifname", TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST_ENDIAN)
 ADDRESS: dict[IPVersion, KeyType] = {
     4: KeyType("ipv4_addr", TYPE_IPADDR, 4, BYTEORDER_BIG_ENDIAN),
     6: KeyType("ipv6_addr", TYPE_IP6ADDR, 16, BYTEORDER_BIG_ENDIAN),
 }
+# What two keys are joined to; each part fills whole registers of four bytes.
+IFNAME_AND_MAC = KeyType("ifname . ether_addr", TYPE_IFNAME << TYPE_BITS | TYPE_ETHERADDR, 24, BYTEORDER_INVALID)
+IFNAME_AND_MARK = KeyType("ifname . mark", TYPE_IFNAME << TYPE_BITS | TYPE_MARK, 20, BYTEORDER_INVALID)
+
+
+def interface_key(name: str) -> bytes:
+    """A key of the type IFNAME."""
+    return name.encode().ljust(IFNAMSIZ, b"\0")
+
+
+def interface_and_mac_key(name: str, mac: str) -> bytes:
+    """A key of the type IFNAME_AND_MAC."""
+    return interface_key(name) + bytes.fromhex(mac.replace(":", "")) + bytes(2)
+
+
+def interface_and_mark_key(name: str, mark: int) -> bytes:
+    """A key of the type IFNAME_AND_MARK."""
+    return interface_key(name) + pack("=I", mark)
 
 
 @dataclass(frozen=True)
 class Set:
-    """A set of networks, or a map from keys to the chains that are jumped to (`is_map`)."""
+    """A set of our table; of single keys, or of networks (`intervals`)."""
 
     family: int
     name: str
     key: KeyType
-    is_map: bool
+    intervals: bool = False
 
     @property
     def place(self) -> str:
-        """Where nft finds it: `inet cni-bridge-py masqueraded4`."""
+        """Where nft finds it: `inet cni-bridge-py attachments`."""
         return f"{table_name(self.family)} {self.name}"
-
-    @property
-    def kind(self) -> str:
-        """What nft calls it."""
-        return "map" if self.is_map else "set"
 
     @property
     def definition(self) -> str:
         """What nft wants to know to make it."""
-        return (
-            f"{{ type {self.key.name} : verdict; }}" if self.is_map else f"{{ type {self.key.name}; flags interval; }}"
-        )
+        return f"{{ type {self.key.name}; {'flags interval; ' if self.intervals else ''}}}"
 
 
 @dataclass(frozen=True)
@@ -240,16 +262,10 @@ def table_name(family: int) -> str:
 # Rules
 
 
-def jump_by_source(version: IPVersion, chains: Set, comment: str) -> Rule:
-    """ip saddr vmap @CHAINS"""
-    expressions = (*_load_address(version, "saddr"), _lookup(chains.name, NFT_REG_VERDICT))
-    return Rule(expressions, f"{_ip(version)} saddr vmap @{chains.name}", comment)
-
-
-def jump_by_interface(chains: Set, comment: str) -> Rule:
-    """iifname vmap @CHAINS"""
-    expressions = (_meta(NFT_META_IIFNAME), _lookup(chains.name, NFT_REG_VERDICT))
-    return Rule(expressions, f"iifname vmap @{chains.name}", comment)
+def jump_from_set(version: IPVersion, sources: Set, chain: Chain, comment: str) -> Rule:
+    """ip saddr @SOURCES jump CHAIN"""
+    expressions = (*_load_address(version, "saddr"), _lookup(sources.name), _verdict(NFT_JUMP, chain.name))
+    return Rule(expressions, f"{_ip(version)} saddr @{sources.name} jump {chain.name}", comment)
 
 
 def return_to_set(version: IPVersion, networks: Set, comment: str) -> Rule:
@@ -272,19 +288,18 @@ def masquerade(comment: str) -> Rule:
     return Rule((_expression("masq", flags),), "masquerade fully-random", comment)
 
 
-def go_to(chain: Chain, comment: str) -> Rule:
-    """goto CHAIN"""
-    return Rule((_verdict(NFT_GOTO, chain.name),), f"goto {chain.name}", comment)
-
-
-def drop_other_sources(mac: str, comment: str) -> Rule:
-    """ether saddr != MAC drop"""
+def drop_other_macs(interfaces: Set, allowed: Set, comment: str) -> Rule:
+    """iifname @INTERFACES iifname . ether saddr != @ALLOWED drop"""
     expressions = (
-        _payload(NFT_PAYLOAD_LL_HEADER, ETHER_SADDR_OFFSET, ETH_ALEN),
-        _compare(NFT_CMP_NEQ, bytes.fromhex(mac.replace(":", ""))),
+        _meta(NFT_META_IIFNAME),
+        _lookup(interfaces.name),
+        _meta(NFT_META_IIFNAME),
+        _payload(NFT_PAYLOAD_LL_HEADER, ETHER_SADDR_OFFSET, ETH_ALEN, NFT_REG_2),
+        _lookup(allowed.name, NFT_LOOKUP_F_INV),
         _verdict(NF_DROP),
     )
-    return Rule(expressions, f"ether saddr != {mac} drop", comment)
+    words = f"iifname @{interfaces.name} iifname . ether saddr != @{allowed.name} drop"
+    return Rule(expressions, words, comment)
 
 
 def _ip(version: int) -> str:
@@ -349,32 +364,30 @@ def get_rules(chain: Chain) -> Message:
     return _message(chain.family, NFT_MSG_GETRULE, NLM_F_DUMP, *_rule_place(chain))
 
 
-def get_all_rules(family: int) -> Message:
-    """nft list table FAMILY cni-bridge-py"""
-    return _message(family, NFT_MSG_GETRULE, NLM_F_DUMP, text(NFTA_RULE_TABLE, TABLE))
+def del_rule(chain: Chain, handle: bytes) -> Message:
+    """nft delete rule FAMILY cni-bridge-py NAME handle HANDLE"""
+    return _message(chain.family, NFT_MSG_DELRULE, 0, *_rule_place(chain), attribute(NFTA_RULE_HANDLE, handle))
 
 
 def _rule_place(chain: Chain) -> tuple[bytes, bytes]:
     return text(NFTA_RULE_TABLE, TABLE), text(NFTA_RULE_CHAIN, chain.name)
 
 
-def chain_of(chain: Chain, rules: list[Rule]) -> list[Message]:
+def chain_with(chain: Chain, rules: list[Rule]) -> list[Message]:
     """Have a chain hold just these rules."""
     return [new_chain(chain), flush_chain(chain), *(new_rule(chain, rule) for rule in rules)]
 
 
 def new_set(of: Set) -> Message:
-    """nft add map FAMILY cni-bridge-py NAME '{ type KEY : verdict; }' (or set ... '{ type KEY; flags interval; }')"""
-    data = (be32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT),) if of.is_map else ()
+    """nft add set FAMILY cni-bridge-py NAME '{ type KEY; [flags interval;] }'"""
     return _message(
         of.family,
         NFT_MSG_NEWSET,
         NLM_F_CREATE,
         *_set_place(of),
-        be32(NFTA_SET_FLAGS, NFT_SET_MAP if of.is_map else NFT_SET_INTERVAL),
+        be32(NFTA_SET_FLAGS, NFT_SET_INTERVAL if of.intervals else 0),
         be32(NFTA_SET_KEY_TYPE, of.key.number),
         be32(NFTA_SET_KEY_LEN, of.key.length),
-        *data,
         be32(NFTA_SET_ID, 1),  # the kernel wants one; what refers to the set names it
         attribute(NFTA_SET_USERDATA, pack("=BBI", NFTNL_UDATA_SET_KEYBYTEORDER, 4, of.key.byteorder)),
     )
@@ -389,38 +402,44 @@ def _set_place(of: Set) -> tuple[bytes, bytes]:
     return text(NFTA_SET_TABLE, TABLE), text(NFTA_SET_NAME, of.name)
 
 
-def new_jump(chains: Set, key: bytes, chain: str) -> Message:
-    """nft add element FAMILY cni-bridge-py NAME '{ KEY : jump CHAIN }'"""
-    jump = nested(NFTA_SET_ELEM_DATA, _verdict_data(NFT_JUMP, chain))
-    return _elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, chains, [_key(chains, key) + jump])
+def new_elements(of: Set, comments: dict[bytes, str]) -> list[Message]:
+    """nft add element FAMILY cni-bridge-py NAME '{ KEY comment COMMENT, ... }'
+
+    The kernel leaves an element that is there as it is, its comment, too.
+    """
+    elements = [_key(key) + _comment(comment) for key, comment in comments.items()]
+    return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, of, part) for part in _parts(elements)]
 
 
-def del_jump(chains: Set, key: bytes) -> Message:
-    """nft delete element FAMILY cni-bridge-py NAME '{ KEY }'"""
-    return _elements(NFT_MSG_DELSETELEM, 0, chains, [_key(chains, key)])
+def del_elements(of: Set, keys: Sequence[bytes]) -> Message:
+    """nft delete element FAMILY cni-bridge-py NAME '{ KEY, ... }'"""
+    return _elements(NFT_MSG_DELSETELEM, 0, of, [_key(key) for key in keys])
 
 
-def get_jump(chains: Set, key: bytes) -> Message:
+def flush_set(of: Set) -> Message:
+    """nft flush set FAMILY cni-bridge-py NAME"""
+    return _message(of.family, NFT_MSG_DELSETELEM, 0, *_elements_place(of))
+
+
+def get_element(of: Set, key: bytes) -> Message:
     """nft get element FAMILY cni-bridge-py NAME '{ KEY }'"""
-    return _elements(NFT_MSG_GETSETELEM, 0, chains, [_key(chains, key)])
+    return _elements(NFT_MSG_GETSETELEM, 0, of, [_key(key)])
 
 
 def get_elements(of: Set) -> Message:
-    """nft list map FAMILY cni-bridge-py NAME"""
-    place = text(NFTA_SET_ELEM_LIST_TABLE, TABLE), text(NFTA_SET_ELEM_LIST_SET, of.name)
-    return _message(of.family, NFT_MSG_GETSETELEM, NLM_F_DUMP, *place)
+    """nft list set FAMILY cni-bridge-py NAME"""
+    return _message(of.family, NFT_MSG_GETSETELEM, NLM_F_DUMP, *_elements_place(of))
 
 
-def new_networks(networks: Set, members: Sequence[IPNetwork]) -> list[Message]:
+def new_networks(of: Set, networks: Sequence[IPNetwork]) -> list[Message]:
     """nft add element FAMILY cni-bridge-py NAME '{ NETWORK, NETWORK, ... }'; no two networks overlap or touch."""
     bounds = []
-    for each in members:
-        bounds.append(_key(networks, each.network.packed))
-        if each.last < (1 << 8 * networks.key.length) - 1:  # the last of all addresses ends what it is in
-            end = (each.last + 1).to_bytes(networks.key.length, "big")
-            bounds.append(_key(networks, end) + be32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END))
-    parts = [bounds[start : start + ELEMENTS_A_MESSAGE] for start in range(0, len(bounds), ELEMENTS_A_MESSAGE)]
-    return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, networks, part) for part in parts]
+    for network in networks:
+        bounds.append(_key(network.network.packed))
+        if network.last < (1 << 8 * of.key.length) - 1:  # the last of all addresses ends what it is in
+            end = (network.last + 1).to_bytes(of.key.length, "big")
+            bounds.append(_key(end) + be32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END))
+    return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, of, part) for part in _parts(bounds)]
 
 
 def get_generation() -> Message:
@@ -428,19 +447,26 @@ def get_generation() -> Message:
     return _message(AF_UNSPEC, NFT_MSG_GETGEN, 0)
 
 
-def _key(of: Set, key: bytes) -> bytes:
-    return nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key.ljust(of.key.length, b"\0")))
+def _key(key: bytes) -> bytes:
+    return nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key))
+
+
+def _comment(comment: str) -> bytes:
+    data = comment.encode() + b"\0"
+    return attribute(NFTA_SET_ELEM_USERDATA, pack("BB", NFTNL_UDATA_SET_ELEM_COMMENT, len(data)) + data)
+
+
+def _parts(elements: list[bytes]) -> list[list[bytes]]:
+    return [elements[start : start + ELEMENTS_A_MESSAGE] for start in range(0, len(elements), ELEMENTS_A_MESSAGE)]
 
 
 def _elements(kind: int, flags: int, of: Set, elements: list[bytes]) -> Message:
-    return _message(
-        of.family,
-        kind,
-        flags,
-        text(NFTA_SET_ELEM_LIST_TABLE, TABLE),
-        text(NFTA_SET_ELEM_LIST_SET, of.name),
-        nested(NFTA_SET_ELEM_LIST_ELEMENTS, *(nested(NFTA_LIST_ELEM, each) for each in elements)),
-    )
+    members = nested(NFTA_SET_ELEM_LIST_ELEMENTS, *(nested(NFTA_LIST_ELEM, each) for each in elements))
+    return _message(of.family, kind, flags, *_elements_place(of), members)
+
+
+def _elements_place(of: Set) -> tuple[bytes, bytes]:
+    return text(NFTA_SET_ELEM_LIST_TABLE, TABLE), text(NFTA_SET_ELEM_LIST_SET, of.name)
 
 
 def _message(family: int, kind: int, flags: int, *parts: bytes) -> Message:
@@ -448,8 +474,8 @@ def _message(family: int, kind: int, flags: int, *parts: bytes) -> Message:
     return Message(NFNL_SUBSYS_NFTABLES << 8 | kind, flags, header + b"".join(parts))
 
 
-def _batch_edge(kind: int) -> Message:
-    return Message(kind, 0, pack(">BBH", AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES))
+def _batch_edge(kind: int, *parts: bytes) -> Message:
+    return Message(kind, 0, pack(">BBH", AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES) + b"".join(parts))
 
 
 # Expressions
@@ -465,10 +491,10 @@ def _meta(key: int) -> bytes:
     return _expression("meta", be32(NFTA_META_DREG, NFT_REG_1), be32(NFTA_META_KEY, key))
 
 
-def _payload(base: int, offset: int, length: int) -> bytes:
+def _payload(base: int, offset: int, length: int, register: int = NFT_REG_1) -> bytes:
     return _expression(
         "payload",
-        be32(NFTA_PAYLOAD_DREG, NFT_REG_1),
+        be32(NFTA_PAYLOAD_DREG, register),
         be32(NFTA_PAYLOAD_BASE, base),
         be32(NFTA_PAYLOAD_OFFSET, offset),
         be32(NFTA_PAYLOAD_LEN, length),
@@ -495,20 +521,17 @@ def _compare(operator: int, data: bytes) -> bytes:
     )
 
 
-def _lookup(name: str, result: int | None = None) -> bytes:
-    """Look the register up: in a map, whose value goes into the register `result`; in a set, else the rule ends."""
-    found = (be32(NFTA_LOOKUP_DREG, result),) if result is not None else ()
-    return _expression("lookup", text(NFTA_LOOKUP_SET, name), be32(NFTA_LOOKUP_SREG, NFT_REG_1), *found)
+def _lookup(name: str, flags: int = 0) -> bytes:
+    """Go on where the register is in the set, or where it is not."""
+    inverted = (be32(NFTA_LOOKUP_FLAGS, flags),) if flags else ()
+    return _expression("lookup", text(NFTA_LOOKUP_SET, name), be32(NFTA_LOOKUP_SREG, NFT_REG_1), *inverted)
 
 
 def _verdict(code: int, chain: str = "") -> bytes:
-    data = nested(NFTA_IMMEDIATE_DATA, _verdict_data(code, chain))
-    return _expression("immediate", be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT), data)
-
-
-def _verdict_data(code: int, chain: str) -> bytes:
     target = (text(NFTA_VERDICT_CHAIN, chain),) if chain else ()
-    return nested(NFTA_DATA_VERDICT, be32(NFTA_VERDICT_CODE, code & 0xFFFFFFFF), *target)
+    verdict = nested(NFTA_DATA_VERDICT, be32(NFTA_VERDICT_CODE, code & 0xFFFFFFFF), *target)
+    data = nested(NFTA_IMMEDIATE_DATA, verdict)
+    return _expression("immediate", be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT), data)
 
 
 def _expression(name: str, *parts: bytes) -> bytes:
@@ -531,39 +554,38 @@ class Nftables(NetlinkSocket):
 
     def comments(self, chain: Chain) -> list[str]:
         """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
-        return [comment for _, comment in self._rules(get_rules(chain))]
+        return [comment for _, comment in self.rules(chain)]
 
-    def all_comments(self, family: int) -> list[tuple[str, str]]:
-        """The rules of our table of a family, as the chain's name and the comment; none where there is no table."""
-        return self._rules(get_all_rules(family))
-
-    def _rules(self, message: Message) -> list[tuple[str, str]]:
-        try:
-            return [_name_and_comment(payload) for payload in self.dump(message)]
-        except NetlinkError as error:
-            if error.errno == ENOENT:
-                return []
-            raise
+    def rules(self, chain: Chain) -> list[tuple[bytes, str]]:
+        """The rules of a chain of ours, as handle and comment, in order; none where there is no such chain."""
+        return [_handle_and_comment(payload) for payload in self._found(get_rules(chain))]
 
     def uses(self, chain: Chain) -> int:
         """How many rules a chain of ours has, and how many others jump to it, in one sum; 0 where it is not there."""
         told = self._find(get_chain(chain))
         return int.from_bytes(told.get(NFTA_CHAIN_USE, b""), "big")
 
-    def jump(self, chains: Set, key: bytes) -> str:
-        """The chain that a map of ours has for a key; empty where it has none."""
-        elements = dict(attributes(self._find(get_jump(chains, key)).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")))
-        return _key_and_chain(elements.get(NFTA_LIST_ELEM, b""))[1]
+    def comment(self, of: Set, key: bytes) -> str | None:
+        """The comment of an element; None where a set of ours has none with that key."""
+        return _elements_of(self._find(get_element(of, key))).get(key)
 
-    def keys(self, chains: Set, chain: str) -> list[bytes]:
-        """The keys for which a map of ours has that chain: all of its elements are looked at."""
-        found = []
-        for payload in self.dump(get_elements(chains)):
-            for _, element in attributes(dict(attributes(payload[4:])).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
-                key, target = _key_and_chain(element)
-                if target == chain:
-                    found.append(key)
-        return found
+    def elements(self, of: Set) -> dict[bytes, str]:
+        """All elements of a set of ours, and their comments; none where there is no such set."""
+        return _all_elements(self._found(get_elements(of)))
+
+    def some_elements(self, of: Set) -> dict[bytes, str]:
+        """Some elements of a set of ours, at least three where it has as many, however many there are more."""
+        # The rest of a dump would be in the way of the next request.
+        with Nftables() as once:
+            return _all_elements(once._found(get_elements(of), once.first))
+
+    def _found(self, message: Message, ask: Callable[[Message], list[bytes]] | None = None) -> list[bytes]:
+        try:
+            return (ask or self.dump)(message)
+        except NetlinkError as error:
+            if error.errno == ENOENT:
+                return []
+            raise
 
     def _find(self, message: Message) -> dict[int, bytes]:
         try:
@@ -573,23 +595,39 @@ class Nftables(NetlinkSocket):
                 return {}
             raise
 
-    def change(self, messages: list[Message]) -> None:
-        """Make changes in one transaction: all of them or none. Raises NetlinkError with the first reason."""
-        self.transact(messages, _batch_edge(NFNL_MSG_BATCH_BEGIN), _batch_edge(NFNL_MSG_BATCH_END))
+    def change(self, messages: list[Message], generation: int) -> bool:
+        """Make changes in one transaction: all of them or none.
+
+        False, and no change, where somebody else has changed the rule set since it had that `generation`.
+        Raises NetlinkError with the first reason.
+        """
+        first = _batch_edge(NFNL_MSG_BATCH_BEGIN, be32(NFNL_BATCH_GENID, generation))
+        try:
+            self.transact(messages, first, _batch_edge(NFNL_MSG_BATCH_END))
+        except NetlinkError as error:
+            if error.errno != ERESTART:
+                raise
+            return False
+        return True
 
 
-def _key_and_chain(element: bytes) -> tuple[bytes, str]:
-    """An element's key, and the chain that is jumped to; both empty where it has none."""
-    told = dict(attributes(element))
-    data = dict(attributes(told.get(NFTA_SET_ELEM_DATA, b"")))
-    verdict = dict(attributes(data.get(NFTA_DATA_VERDICT, b"")))
-    key = dict(attributes(told.get(NFTA_SET_ELEM_KEY, b"")))
-    return key.get(NFTA_DATA_VALUE, b""), _text(verdict.get(NFTA_VERDICT_CHAIN, b""))
+def _all_elements(payloads: list[bytes]) -> dict[bytes, str]:
+    return {key: each for payload in payloads for key, each in _elements_of(dict(attributes(payload[4:]))).items()}
 
 
-def _name_and_comment(payload: bytes) -> tuple[str, str]:
+def _elements_of(told: dict[int, bytes]) -> dict[bytes, str]:
+    """The elements in one answer, and their comments."""
+    found = {}
+    for _, element in attributes(told.get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
+        parts = dict(attributes(element))
+        key = dict(attributes(parts.get(NFTA_SET_ELEM_KEY, b""))).get(NFTA_DATA_VALUE, b"")
+        found[key] = _text(parts.get(NFTA_SET_ELEM_USERDATA, b"")[2:])
+    return found
+
+
+def _handle_and_comment(payload: bytes) -> tuple[bytes, str]:
     told = dict(attributes(payload[4:]))
-    return _text(told.get(NFTA_RULE_CHAIN, b"")), _text(told.get(NFTA_RULE_USERDATA, b"")[2:])
+    return told.get(NFTA_RULE_HANDLE, b""), _text(told.get(NFTA_RULE_USERDATA, b"")[2:])
 
 
 def _text(data: bytes) -> str:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from errno import EOPNOTSUPP
+from errno import EAFNOSUPPORT, EINVAL, EOPNOTSUPP, EPROTONOSUPPORT
 
 from cni_bridge_py.kernel import nftables, rtnetlink
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer, Tolerating
 from cni_bridge_py.kernel.nftables import Chain, Rule, Set
 from cni_bridge_py.wiring import packet_filter
-from cni_bridge_py.wiring.packet_filter import GUARDED, MACSPOOFCHK, MASQUERADE, MASQUERADED, comments
+from cni_bridge_py.wiring.packet_filter import (
+    ANCHORS,
+    ATTACHMENTS,
+    GUARD_ANCHORS,
+    MACSPOOFCHK,
+    MACSPOOFCHK_RULES,
+    POSTROUTING,
+    POSTROUTING_RULES,
+    Element,
+    comments,
+)
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, altnames
 from cni_bridge_py.wiring.step import Step, expect
 
 
 @dataclass(frozen=True)
 class EnsureMasquerade(Step):
-    """There is a table that masquerades pods: a packet finds its pod's chain with one look into a map.
+    """There is a table that masquerades pods.
 
     `known` are the exceptions of this network, for when the table has to be put back for all its pods.
     """
@@ -31,15 +42,19 @@ class EnsureMasquerade(Step):
         packet_filter.ensure_masquerade(kernel, self.known)
 
     def check(self, kernel: Kernel) -> None:
-        _check_rules(kernel, MASQUERADE, packet_filter.MASQUERADE_RULES)
+        own = comments(POSTROUTING_RULES)
+        found = kernel.nftables.comments(POSTROUTING)
+        names = found[len(own) :]
+        jumps = all(packet_filter.is_name(name) and names.count(name) == 2 for name in names)
+        expect(found[: len(own)] == own and jumps, f"nftables chain {POSTROUTING.place} is missing or was changed")
 
     def commands(self) -> list[str]:
-        return _base_commands(MASQUERADE, list(MASQUERADED.values()), packet_filter.MASQUERADE_RULES)
+        return _base_commands(POSTROUTING, ANCHORS, POSTROUTING_RULES)
 
 
 @dataclass(frozen=True)
 class EnsureMacSpoofCheck(Step):
-    """There is a table that keeps pods to their MAC: a frame finds its pod's chain with one look into a map."""
+    """There is a table that keeps pods to their MAC."""
 
     def __str__(self) -> str:
         return "where frames of guarded pods are looked at"
@@ -48,10 +63,10 @@ class EnsureMacSpoofCheck(Step):
         packet_filter.ensure_guards(kernel)
 
     def check(self, kernel: Kernel) -> None:
-        _check_rules(kernel, MACSPOOFCHK, packet_filter.MACSPOOFCHK_RULES)
+        _check_rules(kernel, MACSPOOFCHK, MACSPOOFCHK_RULES)
 
     def commands(self) -> list[str]:
-        return _base_commands(MACSPOOFCHK, [GUARDED], packet_filter.MACSPOOFCHK_RULES)
+        return _base_commands(MACSPOOFCHK, GUARD_ANCHORS, MACSPOOFCHK_RULES)
 
 
 @dataclass(frozen=True)
@@ -86,36 +101,33 @@ class MasqueradePod(Step):
 
     def check(self, kernel: Kernel) -> None:
         pod = self.pod
-        chain = packet_filter.masquerade_chain(pod.host)
-        *addresses, told = kernel.nftables.comments(chain) or [""]
-        owner, _, name = told.partition(": ")
+        told = packet_filter.told(kernel.nftables, pod.host)
         # The exceptions are those of the time when the pod was made.
+        name = told[0].split(" ")[1] if told else packet_filter.chain_of(pod).name
         expect(
-            (addresses, owner) == ([str(each) for each in pod.masqueraded], pod.owner),
-            f"nftables chain {chain.place} is missing or was changed: no masquerade",
+            told == [f"{pod.owner}: {name} {address}" for address in pod.masqueraded],
+            f"nftables set {ATTACHMENTS.place} lacks {pod.host} or was changed: no masquerade",
         )
-        _check_rules(kernel, Chain(chain.family, name), packet_filter.exceptions_rules(pod.exceptions))
+        _check_rules(kernel, packet_filter.masquerade_chain(name), packet_filter.masquerade_rules(name))
+        jumps = kernel.nftables.comments(POSTROUTING).count(name)
+        expect(jumps == 2, f"nftables chain {POSTROUTING.place} does not lead to masquerade-{name}")
         for address in pod.masqueraded:
-            chains = MASQUERADED[address.version]
-            found = kernel.nftables.jump(chains, address.ip.packed) == pod.host
-            expect(found, f"nftables map {chains.place} lacks {address.ip}: no masquerade")
+            pods = packet_filter.pods_sets(name)[address.version]
+            found = kernel.nftables.comment(pods, address.ip.packed) == pod.host
+            expect(found, f"nftables set {pods.place} lacks {address.ip}: no masquerade")
 
     def commands(self) -> list[str]:
-        pod = self.pod
-        exceptions, chain = packet_filter.exceptions_chain(pod.exceptions), packet_filter.masquerade_chain(pod.host)
-        networks = packet_filter.merged(pod.exceptions)
-        lines = []
-        for version, networks_set in packet_filter.exceptions_sets(pod.exceptions.digest).items():
-            lines.append(_add_set(networks_set))
-            if networks[version]:
-                elements = ", ".join(map(str, networks[version]))
-                lines.append(f"nft add element {networks_set.place} '{{ {elements} }}'")
-        lines += _chain_commands(exceptions, packet_filter.exceptions_rules(pod.exceptions))
-        lines += _chain_commands(chain, packet_filter.masquerade_rules(pod))
-        return lines + [
-            f"nft add element {MASQUERADED[address.version].place} '{{ {address.ip} : jump {pod.host} }}'"
-            for address in pod.masqueraded
-        ]
+        pod, chain = self.pod, packet_filter.chain_of(self.pod)
+        sets = packet_filter.exceptions_sets(chain.name)
+        lines = [_add_set(each) for each in (*packet_filter.pods_sets(chain.name).values(), *sets.values())]
+        lines += [f"nft flush set {each.place}" for each in sets.values()]
+        for version, networks in chain.networks.items():
+            if networks:
+                lines.append(f"nft add element {sets[version].place} '{{ {', '.join(map(str, networks))} }}'")
+        lines += _chain_commands(packet_filter.masquerade_chain(chain.name), packet_filter.masquerade_rules(chain.name))
+        lines += _add_elements(chain.anchors)
+        lines += _add_rules(POSTROUTING, packet_filter.jumps(chain.name))
+        return lines + _add_elements(packet_filter.elements_of_masqueraded(pod))
 
 
 @dataclass(frozen=True)
@@ -131,58 +143,75 @@ class GuardMac(Step):
         packet_filter.guard(kernel, self.pod)
 
     def check(self, kernel: Kernel) -> None:
-        host = self.pod.host
-        guarded = kernel.nftables.jump(GUARDED, host.encode()) == host
-        expect(guarded, f"nftables map {GUARDED.place} lacks {host}: no MAC spoof check")
-        chain = packet_filter.guard_chain(host)
-        found = kernel.nftables.comments(chain) == comments(packet_filter.guard_rules(self.pod))
-        expect(found, f"nftables chain {chain.place} was changed: no MAC spoof check")
+        for (of, key), comment in packet_filter.elements_of_guarded(self.pod).items():
+            found = kernel.nftables.comment(of, key) == comment
+            expect(found, f"nftables set {of.place} lacks {self.pod.host} or was changed: no MAC spoof check")
 
     def commands(self) -> list[str]:
-        host = self.pod.host
+        return _add_elements(packet_filter.elements_of_guarded(self.pod))
+
+
+@dataclass(frozen=True)
+class UnmasqueradePod(Step):
+    """Nothing is masqueraded for the attachment any more.
+
+    `pod` is what the packet filter did, as far as that is known here; what is taken away is what is found. With
+    `owner`, only what is that network's.
+
+    It comes before the cable goes, for what the kernel has to wait for afterwards has gone by when the cable has. So
+    nothing depends on it: ClearFilter does the same when the cable is gone.
+    """
+
+    pod: PodFilter
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"no more masquerade for {self.pod.host}"
+
+    def apply(self, kernel: Kernel) -> None:
+        with suppress(NetlinkError, NoAnswer):
+            packet_filter.unmasquerade(kernel, self.pod.host, self.owner)
+
+    def commands(self) -> list[str]:
+        if not self.pod.masqueraded:
+            return []
+        name = packet_filter.chain_of(self.pod).name
         return [
-            *_chain_commands(packet_filter.guard_chain(host), packet_filter.guard_rules(self.pod)),
-            f"nft add element {GUARDED.place} '{{ {host} : jump {host} }}'",
+            *_delete_elements(packet_filter.elements_of_masqueraded(self.pod)),
+            f"# masquerade-{name} and its sets go with their last pod",
         ]
 
 
 @dataclass(frozen=True)
 class ClearFilter(Step):
-    """The packet filter does nothing for the attachment any more.
+    """The packet filter does nothing for the attachment any more. Its fields are UnmasqueradePod's.
 
-    `pod` is what it did, as far as that is known here; what is taken away is what is found. Where the configuration
-    asks for nothing (not `expected`), an earlier one may have.
+    It comes after the cable is gone: until then a pod is guarded. An ADD that put our tables back may have had it
+    masqueraded again.
     """
 
     pod: PodFilter
-    expected: bool
+    owner: str = ""
 
     def __str__(self) -> str:
         return f"no more rules for {self.pod.host}"
 
     def apply(self, kernel: Kernel) -> None:
-        if self.expected or has_nftables(kernel):
-            packet_filter.clear(kernel, self.pod.host)
+        if has_nftables(kernel):
+            packet_filter.clear(kernel, self.pod.host, self.owner)
 
     def commands(self) -> list[str]:
-        pod, lines = self.pod, []
-        if pod.masqueraded:
-            lines += [
-                f"nft delete element {MASQUERADED[address.version].place} '{{ {address.ip} }}'"
-                for address in pod.masqueraded
-            ]
-            lines.append(f"nft delete chain {packet_filter.masquerade_chain(pod.host).place}")
-        if pod.mac:
-            lines.append(f"nft delete element {GUARDED.place} '{{ {pod.host} }}'")
-            lines.append(f"nft delete chain {packet_filter.guard_chain(pod.host).place}")
-        return lines
+        return _delete_elements(packet_filter.elements_of_guarded(self.pod)) if self.pod.mac else []
 
 
 def has_nftables(kernel: Kernel) -> bool:
     """Whether the kernel has nf_tables."""
     try:
         kernel.nftables.generation()
-    except (NetlinkError, NoAnswer):
+    except (NetlinkError, NoAnswer) as error:
+        # No nfnetlink at all, or none that knows nf_tables.
+        if error.errno not in (EPROTONOSUPPORT, EAFNOSUPPORT, EINVAL, EOPNOTSUPP):
+            raise
         return False
     return True
 
@@ -192,18 +221,31 @@ def _check_rules(kernel: Kernel, chain: Chain, rules: list[Rule]) -> None:
     expect(holds, f"nftables chain {chain.place} is missing or was changed")
 
 
-def _base_commands(chain: Chain, sets: list[Set], rules: list[Rule]) -> list[str]:
-    return [f"nft add table {nftables.table_name(chain.family)}", *map(_add_set, sets), *_chain_commands(chain, rules)]
+def _base_commands(chain: Chain, anchors: dict[Element, str], rules: list[Rule]) -> list[str]:
+    sets = dict.fromkeys(of for of, _ in anchors)
+    table = f"nft add table {nftables.table_name(chain.family)}"
+    return [table, *map(_add_set, sets), *_chain_commands(chain, rules), *_add_elements(anchors)]
 
 
 def _add_set(of: Set) -> str:
-    return f"nft add {of.kind} {of.place} '{of.definition}'"
+    return f"nft add set {of.place} '{of.definition}'"
+
+
+def _add_elements(elements: dict[Element, str]) -> list[str]:
+    return [
+        f"nft add element {of.place} '{{ {of.key.words(key)} comment \"{comment}\" }}'"
+        for (of, key), comment in elements.items()
+    ]
+
+
+def _delete_elements(elements: dict[Element, str]) -> list[str]:
+    return [f"nft delete element {of.place} '{{ {of.key.words(key)} }}'" for of, key in elements]
 
 
 def _chain_commands(chain: Chain, rules: list[Rule]) -> list[str]:
     definition = f" '{chain.definition}'" if chain.definition else ""
-    return [
-        f"nft add chain {chain.place}{definition}",
-        f"nft flush chain {chain.place}",
-        *(f"nft add rule {chain.place} '{rule}'" for rule in rules),
-    ]
+    return [f"nft add chain {chain.place}{definition}", f"nft flush chain {chain.place}", *_add_rules(chain, rules)]
+
+
+def _add_rules(chain: Chain, rules: list[Rule]) -> list[str]:
+    return [f"nft add rule {chain.place} '{rule}'" for rule in rules]

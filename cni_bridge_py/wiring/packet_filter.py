@@ -1,36 +1,44 @@
 """What our two nftables tables hold, and how it is kept so.
 
-    table inet cni-bridge-py                          table bridge cni-bridge-py
-      chain masquerade                                  chain macspoofchk
-        ip saddr vmap @masqueraded4                       iifname vmap @guarded
-        ip6 saddr vmap @masqueraded6
-      map masqueraded4: 10.22.0.5 : jump veth1...       map guarded: veth1... : jump veth1...
-      chain veth1...                                    chain veth1...
-        ip daddr 10.22.0.0/16 return                      ether saddr != 0a:58:0a:16:00:05 drop
-        goto masquerade-DIGEST
-      chain masquerade-DIGEST
-        ip daddr @exceptions4-DIGEST return, ...
+    table inet cni-bridge-py
+      chain postrouting                                       table bridge cni-bridge-py
+        ip daddr 224.0.0.0/4 return, ...                        chain macspoofchk
+        ip saddr @pods4-DIGEST jump masquerade-DIGEST, ...        iifname @guarded iifname . ether saddr != @macs drop
+      chain masquerade-DIGEST                                   set guarded: veth1...
+        ip daddr @exceptions4-DIGEST return, ...                set macs: veth1... . 0a:58:0a:16:00:05
         masquerade fully-random
+      set pods4-DIGEST: 10.22.0.5
+      set exceptions4-DIGEST: 10.22.0.0/16, ...
+      set attachments: veth1... . 0
 
-What is one attachment's is in a chain called as its host veth, whose last comment begins with that link's MAC, by which
-GC knows whose it is. Exceptions are in a chain and sets named by a digest of them, which go with the last pod that uses
-them: so pods keep those that they were made with, and what is sent for a pod does not depend on how many others there
-are.
+What is one attachment's are elements of sets. `attachments` and `guarded` have it by its host veth's name, and a
+comment that begins with that link's MAC, by which GC knows whose it is, and says what the other sets have of it. So
+what is sent for a pod does not depend on how many others there are; nor does what the kernel does for it. (It would
+with a chain for each pod: the kernel follows every jump anew whenever one is added.)
+
+What a pod's own networks and its exceptions are names a chain, which pods that agree in them share, and which goes with
+the last of these. So pods keep those that they were made with.
+
+Sets have an element that is no pod's. Where it is gone somebody flushed the set.
 """
 
 from __future__ import annotations
 
-from errno import EBUSY, EEXIST, ENOENT
+from dataclasses import dataclass
+from errno import ENOENT
+from functools import cached_property
 
 from netaddr import IPNetwork, cidr_merge
 
 from cni_bridge_py.addresses import InterfaceAddress, IPVersion, parse_address
 from cni_bridge_py.kernel import nftables
 from cni_bridge_py.kernel.access import Kernel
-from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
+from cni_bridge_py.kernel.netlink import Message, NetlinkError
 from cni_bridge_py.kernel.nftables import (
     ADDRESS,
     IFNAME,
+    IFNAME_AND_MAC,
+    IFNAME_AND_MARK,
     NF_BR_PRE_ROUTING,
     NF_BR_PRI_NAT_DST_BRIDGED,
     NF_INET_POST_ROUTING,
@@ -41,67 +49,102 @@ from cni_bridge_py.kernel.nftables import (
     Nftables,
     Rule,
     Set,
+    interface_and_mac_key,
+    interface_and_mark_key,
+    interface_key,
 )
 from cni_bridge_py.wiring import names
-from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, read_altnames
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, digest, read_altnames
 
-MASQUERADE = Chain(NFPROTO_INET, "masquerade", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC)
-MASQUERADED: dict[IPVersion, Set] = {
-    4: Set(NFPROTO_INET, "masqueraded4", ADDRESS[4], is_map=True),
-    6: Set(NFPROTO_INET, "masqueraded6", ADDRESS[6], is_map=True),
-}
-MASQUERADE_RULES = [
-    nftables.jump_by_source(version, chains, "each masqueraded pod has a chain")
-    for version, chains in MASQUERADED.items()
-]
-
-MACSPOOFCHK = Chain(NFPROTO_BRIDGE, "macspoofchk", "filter", NF_BR_PRE_ROUTING, NF_BR_PRI_NAT_DST_BRIDGED)
-GUARDED = Set(NFPROTO_BRIDGE, "guarded", IFNAME, is_map=True)
-MACSPOOFCHK_RULES = [nftables.jump_by_interface(GUARDED, "each guarded pod has a chain")]
+Element = tuple[Set, bytes]
+"""A set, and a key in it."""
 
 MULTICAST = (IPNetwork("224.0.0.0/4"), IPNetwork("ff00::/8"))
 
+POSTROUTING = Chain(NFPROTO_INET, "postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC)
+POSTROUTING_RULES = [nftables.return_to_network(network, "multicast") for network in MULTICAST]
+ATTACHMENTS = Set(NFPROTO_INET, "attachments", IFNAME_AND_MARK)
 
-def masquerade_chain(host: str) -> Chain:
+MACSPOOFCHK = Chain(NFPROTO_BRIDGE, "macspoofchk", "filter", NF_BR_PRE_ROUTING, NF_BR_PRI_NAT_DST_BRIDGED)
+GUARDED = Set(NFPROTO_BRIDGE, "guarded", IFNAME)
+MACS = Set(NFPROTO_BRIDGE, "macs", IFNAME_AND_MAC)
+MACSPOOFCHK_RULES = [nftables.drop_other_macs(GUARDED, MACS, "guarded pods send from their own MAC only")]
+
+NO_POD = "of no pod: gone after a flush"
+UNTIL_NEXT_ADD = "of no pod: nonMasqueradeCIDRs come with the next ADD of the network"
+ANCHORS: dict[Element, str] = {(ATTACHMENTS, interface_and_mark_key("lo", 0)): NO_POD}
+GUARD_ANCHORS: dict[Element, str] = {
+    (GUARDED, interface_key("lo")): NO_POD,
+    (MACS, interface_and_mac_key("lo", "00:00:00:00:00:00")): NO_POD,
+}
+"""The elements that are no pod's."""
+
+
+@dataclass(frozen=True)
+class MasqueradeChain:
+    """What pods share that have the same networks and the same exceptions: a chain and its sets."""
+
+    own: tuple[IPNetwork, ...]
+    exceptions: Exceptions
+
+    @cached_property
+    def name(self) -> str:
+        """What the chain and its sets are called by: a digest."""
+        return digest(" ".join([self.exceptions.digest, *map(str, self.own)]))
+
+    @cached_property
+    def networks(self) -> dict[IPVersion, list[IPNetwork]]:
+        """What is not masqueraded, by IP version; those that overlap or touch made one, as the kernel wants them."""
+        networks = cidr_merge([*self.own, *self.exceptions.networks])
+        return {version: [each for each in networks if each.version == version] for version in ADDRESS}
+
+    @property
+    def anchors(self) -> dict[Element, str]:
+        """Its elements that are no pod's, nobody's address; they say, too, whether the exceptions are in the sets."""
+        told = UNTIL_NEXT_ADD if self.exceptions.told else NO_POD
+        return {(pods, bytes(pods.key.length)): told for pods in pods_sets(self.name).values()}
+
+
+def chain_of(pod: PodFilter) -> MasqueradeChain:
     """The chain of a masqueraded pod."""
-    return Chain(NFPROTO_INET, host)
+    # A network of one address is the pod itself, which sends nothing to itself by way of the node.
+    own = {each.cidr for each in pod.masqueraded if each.prefixlen < 8 * ADDRESS[each.version].length}
+    return MasqueradeChain(tuple(sorted(own)), pod.exceptions)
 
 
-def guard_chain(host: str) -> Chain:
-    """The chain of a guarded pod."""
-    return Chain(NFPROTO_BRIDGE, host)
+def masquerade_chain(name: str) -> Chain:
+    """The chain that masquerades, of that name."""
+    return Chain(NFPROTO_INET, f"masquerade-{name}")
 
 
-def exceptions_chain(exceptions: Exceptions) -> Chain:
-    """The chain that masquerades what goes to none of these networks."""
-    return Chain(NFPROTO_INET, f"masquerade-{exceptions.digest}")
+def pods_sets(name: str) -> dict[IPVersion, Set]:
+    """The sets of the addresses of its pods."""
+    return {version: Set(NFPROTO_INET, f"pods{version}-{name}", ADDRESS[version]) for version in ADDRESS}
 
 
-def exceptions_sets(digest: str) -> dict[IPVersion, Set]:
-    """The sets with these networks, by IP version."""
-    return {version: Set(NFPROTO_INET, f"exceptions{version}-{digest}", ADDRESS[version], False) for version in ADDRESS}
+def exceptions_sets(name: str) -> dict[IPVersion, Set]:
+    """The sets of the networks to which it does not."""
+    return {version: Set(NFPROTO_INET, f"exceptions{version}-{name}", ADDRESS[version], True) for version in ADDRESS}
 
 
-def exceptions_rules(exceptions: Exceptions) -> list[Rule]:
-    """The rules of their chain."""
-    sets = exceptions_sets(exceptions.digest)
-    return [
-        *(nftables.return_to_set(version, networks, "nonMasqueradeCIDRs") for version, networks in sets.items()),
-        *(nftables.return_to_network(network, "multicast") for network in MULTICAST),
-        nftables.masquerade("what leaves the node"),
+def jumps(name: str) -> list[Rule]:
+    """The rules of the base chain that lead to it; their comment is its name."""
+    chain = masquerade_chain(name)
+    return [nftables.jump_from_set(version, pods, chain, name) for version, pods in pods_sets(name).items()]
+
+
+def masquerade_rules(name: str) -> list[Rule]:
+    """The rules in it."""
+    returns = [
+        nftables.return_to_set(version, networks, "own networks of pods, and nonMasqueradeCIDRs")
+        for version, networks in exceptions_sets(name).items()
     ]
+    return [*returns, nftables.masquerade("what leaves the node")]
 
 
-def masquerade_rules(pod: PodFilter) -> list[Rule]:
-    """The rules of a masqueraded pod's chain, whose comments say for whom they are."""
-    chain = exceptions_chain(pod.exceptions)
-    own = [nftables.return_to_network(address.cidr, str(address)) for address in pod.masqueraded]
-    return [*own, nftables.go_to(chain, f"{pod.owner}: {chain.name}")]
-
-
-def guard_rules(pod: PodFilter) -> list[Rule]:
-    """The rule of a guarded pod's chain."""
-    return [nftables.drop_other_sources(pod.mac, f"{pod.owner}: sends from {pod.mac} only")]
+def is_name(comment: str) -> bool:
+    """Whether a comment in the base chain is the name of such a chain."""
+    return len(comment) == 12 and all(each in "0123456789abcdef" for each in comment)
 
 
 def comments(rules: list[Rule]) -> list[str]:
@@ -109,54 +152,60 @@ def comments(rules: list[Rule]) -> list[str]:
     return [rule.comment for rule in rules]
 
 
-def merged(exceptions: Exceptions) -> dict[IPVersion, list[IPNetwork]]:
-    """The networks by IP version, those that overlap or touch made one, as the kernel wants them."""
-    networks = cidr_merge(list(exceptions.networks))
-    return {version: [each for each in networks if each.version == version] for version in ADDRESS}
-
-
 # What pods share
 
 
 def ensure_masquerade(kernel: Kernel, known: Exceptions) -> None:
     """Have the table that masquerades; where it has to be made, with what it did for all pods that are there."""
-    if kernel.nftables.comments(MASQUERADE) != comments(MASQUERADE_RULES):
+    nft = kernel.nftables
+    if nft.uses(POSTROUTING) < len(POSTROUTING_RULES) or not _are_there(nft, ANCHORS):
         put_back_masquerade(kernel, known)
 
 
 def ensure_guards(kernel: Kernel) -> None:
     """Have the table that keeps pods to their MAC; where it has to be made, with all pods that are there."""
-    if kernel.nftables.comments(MACSPOOFCHK) != comments(MACSPOOFCHK_RULES):
+    nft = kernel.nftables
+    if nft.uses(MACSPOOFCHK) != len(MACSPOOFCHK_RULES) or not _are_there(nft, GUARD_ANCHORS):
         put_back_guards(kernel)
 
 
 def put_back_masquerade(kernel: Kernel, known: Exceptions) -> None:
     """Write the table that masquerades anew, for all pods whose host veths tell that they are."""
-    pods = [pod for pod in read_altnames(kernel.host.links(), known) if pod.masqueraded]
-    messages = [nftables.new_table(NFPROTO_INET), *map(nftables.new_set, MASQUERADED.values())]
-    messages += nftables.chain_of(MASQUERADE, MASQUERADE_RULES)
-    for exceptions in {pod.exceptions.digest: pod.exceptions for pod in pods}.values():
-        messages += _exceptions_messages(exceptions)
-    for pod in pods:
-        messages += nftables.chain_of(masquerade_chain(pod.host), masquerade_rules(pod))
-    _change(kernel.nftables, messages, {jump: pod.host for pod in pods for jump in _masquerade_jumps(pod)})
+    nft = kernel.nftables
+    changed = False
+    while not changed:
+        generation = nft.generation()
+        pods = [pod for pod in read_altnames(kernel.host.links(), known) if pod.masqueraded]
+        messages = [nftables.new_table(NFPROTO_INET), nftables.new_set(ATTACHMENTS), *_put(ANCHORS)]
+        messages += nftables.chain_with(POSTROUTING, POSTROUTING_RULES)
+        for chain in {each.name: each for each in map(chain_of, pods)}.values():
+            whole = chain.exceptions.told and _are_there(nft, dict.fromkeys(chain.anchors, NO_POD))
+            messages += _chain_messages(chain, with_networks=not whole)
+            messages += map(nftables.flush_set, pods_sets(chain.name).values())
+            messages += _put(dict.fromkeys(chain.anchors, NO_POD) if whole else chain.anchors)
+            messages += [nftables.new_rule(POSTROUTING, jump) for jump in jumps(chain.name)]
+        messages += _put({element: told for pod in pods for element, told in elements_of_masqueraded(pod).items()})
+        changed = nft.change(messages, generation)
     _clear_gone(kernel, pods)
 
 
 def put_back_guards(kernel: Kernel) -> None:
     """Write the table that keeps pods to their MAC anew, for all pods whose host veths tell theirs."""
-    pods = [pod for pod in read_altnames(kernel.host.links(), Exceptions()) if pod.mac]
-    messages = [nftables.new_table(NFPROTO_BRIDGE), nftables.new_set(GUARDED)]
-    messages += nftables.chain_of(MACSPOOFCHK, MACSPOOFCHK_RULES)
-    for pod in pods:
-        messages += nftables.chain_of(guard_chain(pod.host), guard_rules(pod))
-    _change(kernel.nftables, messages, {(GUARDED, pod.host.encode()): pod.host for pod in pods})
+    changed = False
+    while not changed:
+        generation = kernel.nftables.generation()
+        pods = [pod for pod in read_altnames(kernel.host.links(), Exceptions()) if pod.mac]
+        messages = [nftables.new_table(NFPROTO_BRIDGE), nftables.new_set(GUARDED), nftables.new_set(MACS)]
+        messages += nftables.chain_with(MACSPOOFCHK, MACSPOOFCHK_RULES)
+        messages += _put(GUARD_ANCHORS)
+        messages += _put({element: told for pod in pods for element, told in elements_of_guarded(pod).items()})
+        changed = kernel.nftables.change(messages, generation)
     _clear_gone(kernel, pods)
 
 
 def _clear_gone(kernel: Kernel, pods: list[PodFilter]) -> None:
     """Take away again what was put back for pods whose DEL came in between: it takes the link away first."""
-    there = {link.name for link in kernel.host.links()}
+    there = {link.name for link in kernel.host.links()} if pods else set()
     for pod in pods:
         if pod.host not in there:
             clear(kernel, pod.host)
@@ -167,109 +216,233 @@ def _clear_gone(kernel: Kernel, pods: list[PodFilter]) -> None:
 
 def masquerade(kernel: Kernel, pod: PodFilter) -> None:
     """Have a pod's addresses masqueraded, but not to its own networks, nor to the exceptions, nor in multicast."""
-    try:
-        _masquerade(kernel.nftables, pod)
-    except NetlinkError as error:
-        if error.errno != ENOENT:
-            raise
-        # The last pod with these exceptions went in between, or somebody deleted our table.
-        ensure_masquerade(kernel, pod.exceptions)
-        _masquerade(kernel.nftables, pod)
-
-
-def _masquerade(nft: Nftables, pod: PodFilter) -> None:
-    wanted = comments(exceptions_rules(pod.exceptions))
-    found = nft.comments(exceptions_chain(pod.exceptions))
-    messages = [] if found == wanted else _exceptions_messages(pod.exceptions)
-    messages += nftables.chain_of(masquerade_chain(pod.host), masquerade_rules(pod))
-    _change(nft, messages, dict.fromkeys(_masquerade_jumps(pod), pod.host))
+    nft, chain, wanted = kernel.nftables, chain_of(pod), elements_of_masqueraded(pod)
+    comments_of_pod = _comments_of(pod)
+    changed = mended = False
+    while not changed:
+        generation = nft.generation()
+        if told(nft, pod.host) not in ([], comments_of_pod):
+            clear(kernel, pod.host)  # an ADD of the same attachment, which was killed, left it
+            continue
+        whole = _is_whole(nft, chain)
+        if not whole and not mended and nft.uses(masquerade_chain(chain.name)):
+            put_back_masquerade(kernel, pod.exceptions)
+            mended = True
+            continue
+        messages = [] if whole else _new_chain(nft, chain)
+        try:
+            changed = nft.change([*messages, *_replace(nft, wanted)], generation)
+        except NetlinkError as error:
+            if error.errno != ENOENT:
+                raise
+            ensure_masquerade(kernel, pod.exceptions)  # somebody deleted our table in between
 
 
 def guard(kernel: Kernel, pod: PodFilter) -> None:
     """Have a pod send from its own MAC alone."""
-    messages = nftables.chain_of(guard_chain(pod.host), guard_rules(pod))
-    messages.append(nftables.new_jump(GUARDED, pod.host.encode(), pod.host))
-    try:
-        kernel.nftables.change(messages)
-    except NetlinkError as error:
-        if error.errno != ENOENT:
-            raise
-        ensure_guards(kernel)  # somebody deleted our table in between
-        kernel.nftables.change(messages)
+    nft = kernel.nftables
+    changed = False
+    while not changed:
+        generation = nft.generation()
+        old = _guarded_now(nft, pod.host, nft.comment(GUARDED, interface_key(pod.host)))
+        messages = [*_take(old), *_put(elements_of_guarded(pod))]
+        try:
+            changed = nft.change(messages, generation)
+        except NetlinkError as error:
+            if error.errno != ENOENT:
+                raise
+            ensure_guards(kernel)  # somebody deleted our table in between
 
 
-def clear(kernel: Kernel, host: str) -> None:
-    """Take away what the packet filter does for an attachment; nothing there is no error."""
-    _clear_masquerade(kernel.nftables, host)
-    if kernel.nftables.uses(guard_chain(host)):
-        _take_away(kernel.nftables, guard_chain(host), [(GUARDED, host.encode())])
+def clear(kernel: Kernel, host: str, owner: str = "") -> None:
+    """Take away what the packet filter does for an attachment; nothing there is no error.
+
+    With `owner`, only where it is that network's (names.host_veth_mac).
+    """
+    unmasquerade(kernel, host, owner)
+    nft = kernel.nftables
+    changed = False
+    while not changed:
+        generation = nft.generation()
+        comment = nft.comment(GUARDED, interface_key(host))
+        if not (comment or owner).startswith(owner):
+            return
+        messages = _take(_guarded_now(nft, host, comment))
+        changed = not messages or nft.change(messages, generation)
 
 
-def _clear_masquerade(nft: Nftables, host: str) -> None:
-    chain = masquerade_chain(host)
-    found = nft.comments(chain)
-    if found:
-        *addresses, told = found
-        jumps = [_jump(parse_address(address)) for address in addresses]
-        _take_away(nft, chain, jumps)
-        _drop_unused_exceptions(nft, told.rpartition("-")[2])
-    elif nft.uses(chain):  # somebody flushed its rules, which told its addresses
-        _take_away(nft, chain, [(chains, key) for chains in MASQUERADED.values() for key in nft.keys(chains, host)])
-
-
-def _take_away(nft: Nftables, chain: Chain, jumps: list[Jump]) -> None:
-    """Delete a pod's chain, and the jumps to it: an address may be another pod's by now."""
-    messages = [nftables.del_jump(*jump) for jump in jumps if nft.jump(*jump) == chain.name]
-    with Tolerating(ENOENT):  # a call of the same attachment was quicker
-        nft.change([*messages, nftables.del_chain(chain)])
-
-
-def _drop_unused_exceptions(nft: Nftables, digest: str) -> None:
-    """Delete exceptions that no pod uses any more."""
-    chain = Chain(NFPROTO_INET, f"masquerade-{digest}")
-    if nft.uses(chain) != len(exceptions_rules(Exceptions())):
-        return
-    with Tolerating(ENOENT), Tolerating(EBUSY):  # another call was quicker, or a new pod uses them
-        nft.change([nftables.del_chain(chain), *map(nftables.del_set, exceptions_sets(digest).values())])
+def unmasquerade(kernel: Kernel, host: str, owner: str = "") -> None:
+    """Take away what masquerades an attachment, as `clear`."""
+    nft = kernel.nftables
+    changed = False
+    while not changed:
+        generation = nft.generation()
+        addresses = told(nft, host)
+        if not all(each.startswith(owner) for each in addresses):
+            return
+        elements, chains = _masqueraded_now(nft, host, addresses)
+        messages = _take(elements)
+        for name in chains:
+            if _is_unused(nft, name, elements):
+                messages += _drop_chain(nft, name)
+        changed = not messages or nft.change(messages, generation)
 
 
 def attachments(kernel: Kernel, network: str) -> set[str]:
     """The host veths, there or gone, of a network's attachments for which the packet filter does something."""
-    rules = kernel.nftables.all_comments(NFPROTO_INET) + kernel.nftables.all_comments(NFPROTO_BRIDGE)
-    return {host for host, comment in rules if comment.startswith(f"{names.host_veth_mac(network, host)}: ")}
+    found = [*kernel.nftables.elements(ATTACHMENTS).items(), *kernel.nftables.elements(GUARDED).items()]
+    hosts = [(key[: IFNAME.length].rstrip(b"\0").decode(errors="replace"), comment) for key, comment in found]
+    return {host for host, comment in hosts if comment.startswith(f"{names.host_veth_mac(network, host)}: ")}
 
 
-# Messages
-
-Jump = tuple[Set, bytes]
-"""A map of ours, and a key in it."""
-
-
-def _jump(address: InterfaceAddress) -> Jump:
-    return MASQUERADED[address.version], address.ip.packed
+def told(nft: Nftables, host: str) -> list[str]:
+    """What `attachments` says of a masqueraded pod: `OWNER: NAME ADDRESS` for each of its addresses."""
+    found: list[str] = []
+    while (comment := nft.comment(ATTACHMENTS, interface_and_mark_key(host, len(found)))) is not None:
+        found.append(comment)
+    return found
 
 
-def _masquerade_jumps(pod: PodFilter) -> list[Jump]:
-    return [_jump(address) for address in pod.masqueraded]
+def _comments_of(pod: PodFilter) -> list[str]:
+    return [f"{pod.owner}: {chain_of(pod).name} {address}" for address in pod.masqueraded]
 
 
-def _exceptions_messages(exceptions: Exceptions) -> list[Message]:
-    """Make the chain and the sets of these exceptions, if they are not there."""
-    sets = exceptions_sets(exceptions.digest)
-    networks = merged(exceptions)
-    members = [message for version in sets for message in nftables.new_networks(sets[version], networks[version])]
-    chain = nftables.chain_of(exceptions_chain(exceptions), exceptions_rules(exceptions))
-    return [*map(nftables.new_set, sets.values()), *members, *chain]
+# Elements
 
 
-def _change(nft: Nftables, messages: list[Message], jumps: dict[Jump, str]) -> None:
-    """Make the changes, and have the maps jump to these chains."""
-    added = [nftables.new_jump(*jump, chain) for jump, chain in jumps.items()]
-    try:
-        nft.change(messages + added)
-    except NetlinkError as error:
-        if error.errno not in (EEXIST, EBUSY):
-            raise
-        # A killed ADD, which had the address before, left its jump.
-        others = [nftables.del_jump(*jump) for jump, chain in jumps.items() if nft.jump(*jump) not in ("", chain)]
-        nft.change(others + messages + added)
+def elements_of_masqueraded(pod: PodFilter) -> dict[Element, str]:
+    """What the sets have of a masqueraded pod."""
+    name = chain_of(pod).name
+    elements: dict[Element, str] = {_address(name, address): pod.host for address in pod.masqueraded}
+    for number, comment in enumerate(_comments_of(pod)):
+        elements[ATTACHMENTS, interface_and_mark_key(pod.host, number)] = comment
+    return elements
+
+
+def elements_of_guarded(pod: PodFilter) -> dict[Element, str]:
+    """What the sets have of a guarded pod."""
+    return {
+        (GUARDED, interface_key(pod.host)): f"{pod.owner}: {pod.mac}",
+        (MACS, interface_and_mac_key(pod.host, pod.mac)): pod.host,
+    }
+
+
+def _masqueraded_now(nft: Nftables, host: str, addresses: list[str]) -> tuple[list[Element], set[str]]:
+    """What the sets have of an attachment of which `attachments` says this, and the names of its chains."""
+    if not addresses and nft.uses(POSTROUTING) and not _are_there(nft, ANCHORS):
+        return _by_comment(nft, host)
+    elements = [(ATTACHMENTS, interface_and_mark_key(host, number)) for number in range(len(addresses))]
+    chains = set()
+    for each in addresses:
+        _, name, address = each.split(" ")
+        chains.add(name)
+        element = _address(name, parse_address(address))
+        if nft.comment(*element) == host:  # it may be another pod's by now
+            elements.append(element)
+    return elements, chains
+
+
+def _by_comment(nft: Nftables, host: str) -> tuple[list[Element], set[str]]:
+    """As above, where somebody flushed `attachments`."""
+    chains = {comment for comment in nft.comments(POSTROUTING) if comment not in comments(POSTROUTING_RULES)}
+    sets = [pods for name in chains for pods in pods_sets(name).values()]
+    return [(pods, key) for pods in sets for key, comment in nft.elements(pods).items() if comment == host], chains
+
+
+def _guarded_now(nft: Nftables, host: str, comment: str | None) -> list[Element]:
+    """What the sets have of an attachment of which `guarded` says this."""
+    if comment is None:
+        if nft.uses(MACSPOOFCHK) and not _are_there(nft, GUARD_ANCHORS):  # somebody flushed the set
+            return [(MACS, key) for key in nft.elements(MACS) if key.startswith(interface_key(host))]
+        return []
+    allowed = (MACS, interface_and_mac_key(host, comment.rpartition(" ")[2]))
+    return [(GUARDED, interface_key(host)), *([allowed] if nft.comment(*allowed) is not None else [])]
+
+
+def _address(name: str, address: InterfaceAddress) -> Element:
+    return pods_sets(name)[address.version], address.ip.packed
+
+
+def _are_there(nft: Nftables, elements: dict[Element, str]) -> bool:
+    return all(nft.comment(*element) == comment for element, comment in elements.items())
+
+
+def _put(elements: dict[Element, str]) -> list[Message]:
+    by_set: dict[Set, dict[bytes, str]] = {}
+    for (of, key), comment in elements.items():
+        by_set.setdefault(of, {})[key] = comment
+    return [message for of, comments in by_set.items() for message in nftables.new_elements(of, comments)]
+
+
+def _take(elements: list[Element]) -> list[Message]:
+    by_set: dict[Set, list[bytes]] = {}
+    for of, key in dict.fromkeys(elements):
+        by_set.setdefault(of, []).append(key)
+    return [nftables.del_elements(of, keys) for of, keys in by_set.items()]
+
+
+def _replace(nft: Nftables, elements: dict[Element, str]) -> list[Message]:
+    """Put them where they are, and take away what is there with another comment: a dead pod's address."""
+    others = [element for element, comment in elements.items() if nft.comment(*element) not in (None, comment)]
+    return [*_take(others), *_put(elements)]
+
+
+# Chains
+
+
+def _is_whole(nft: Nftables, chain: MasqueradeChain) -> bool:
+    uses = nft.uses(masquerade_chain(chain.name))
+    sets = exceptions_sets(chain.name)
+    return (
+        uses >= len(masquerade_rules(chain.name)) + len(jumps(chain.name))
+        and _are_there(nft, chain.anchors)
+        and all(
+            nft.comment(sets[version], networks[0].network.packed) is not None
+            for version, networks in chain.networks.items()
+            if networks
+        )
+    )
+
+
+def _new_chain(nft: Nftables, chain: MasqueradeChain) -> list[Message]:
+    """Make a chain, and all that it takes."""
+    return [
+        *_chain_messages(chain),
+        *_replace(nft, chain.anchors),
+        *_del_jumps(nft, chain.name),
+        *(nftables.new_rule(POSTROUTING, jump) for jump in jumps(chain.name)),
+    ]
+
+
+def _chain_messages(chain: MasqueradeChain, with_networks: bool = True) -> list[Message]:
+    sets = exceptions_sets(chain.name)
+    messages = [nftables.new_set(each) for each in (*pods_sets(chain.name).values(), *sets.values())]
+    if with_networks:
+        messages += map(nftables.flush_set, sets.values())
+        for version, networks in chain.networks.items():
+            messages += nftables.new_networks(sets[version], networks)
+    return messages + nftables.chain_with(masquerade_chain(chain.name), masquerade_rules(chain.name))
+
+
+def _del_jumps(nft: Nftables, name: str) -> list[Message]:
+    return [nftables.del_rule(POSTROUTING, handle) for handle, comment in nft.rules(POSTROUTING) if comment == name]
+
+
+def _is_unused(nft: Nftables, name: str, but: list[Element]) -> bool:
+    """Whether a chain has no pods but those of these elements, however many it has."""
+    for pods in pods_sets(name).values():
+        known = {bytes(pods.key.length), *(key for of, key in but if of == pods)}
+        if set(nft.some_elements(pods)) - known or set(nft.elements(pods)) - known:
+            return False
+    return True
+
+
+def _drop_chain(nft: Nftables, name: str) -> list[Message]:
+    """Delete a chain and all that it took."""
+    chain, sets = masquerade_chain(name), [*pods_sets(name).values(), *exceptions_sets(name).values()]
+    messages = _del_jumps(nft, name)
+    for new, delete in [(nftables.new_chain(chain), nftables.del_chain(chain))] + [
+        (nftables.new_set(each), nftables.del_set(each)) for each in sets
+    ]:
+        messages += [new, delete]  # made first, since somebody may have deleted it
+    return messages

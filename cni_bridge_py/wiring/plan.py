@@ -20,6 +20,7 @@ from cni_bridge_py.wiring.filter_steps import (
     EnsureMasquerade,
     GuardMac,
     MasqueradePod,
+    UnmasqueradePod,
     WriteAltnames,
 )
 from cni_bridge_py.wiring.names import Links
@@ -255,12 +256,12 @@ def filtered(pod: PodFilter) -> list[Step]:
     return steps
 
 
-def detachment(config: NetworkConfig, pod: PodFilter, owner: str = "") -> list[Step]:
+def detachment(pod: PodFilter, owner: str = "") -> list[Step]:
     """The steps that unwire a pod; they need no namespace, and find nothing to do the second time.
 
-    With `owner`, a host veth with another MAC stays.
+    With `owner`, a host veth with another MAC stays, and so do the rules of another network.
     """
-    return [DeleteVethPair(pod.host, owner), ClearFilter(pod, config.ip_masq or config.mac_spoof_check)]
+    return [UnmasqueradePod(pod, owner), DeleteVethPair(pod.host, owner), ClearFilter(pod, owner)]
 
 
 def foreign_detachment(ifname: str, result: Result | None) -> list[Step]:

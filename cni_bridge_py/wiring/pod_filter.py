@@ -9,12 +9,16 @@ them in `ip link`:
     veth4935c4fb63a.exceptions.3a1f09cc52d8         but not to the networks of this digest (nonMasqueradeCIDRs)
     veth4935c4fb63a.exception.10.0.0.0-8            which are these, where they are few
 
+More than a few exceptions are told by their digest alone. Pods of such a network are masqueraded to all but their own
+networks from when our table is put back until the network's next ADD, which knows what the digest stands for.
+
 Kernels before 5.5 have no alternative names; there a table that is gone comes back for pods made from then on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -26,20 +30,23 @@ from cni_bridge_py.kernel.rtnetlink import Link
 MAC, MASQUERADE, DIGEST, EXCEPTION = "mac", "masquerade", "exceptions", "exception"
 
 MOST_EXCEPTIONS = 32
-"""With more of them nobody could read `ip link`. Then only an ADD of the same network knows them when it puts back."""
+"""With more of them nobody could read `ip link`. Only an ADD of the same network knows them then."""
 
 
 @dataclass(frozen=True)
 class Exceptions:
-    """Networks to which a pod's packets go with the pod's own address (nonMasqueradeCIDRs)."""
+    """Networks to which a pod's packets go with the pod's own address (nonMasqueradeCIDRs).
+
+    Where only their digest is known it is `told`.
+    """
 
     networks: tuple[IPNetwork, ...] = ()
+    told: str = ""
 
     @property
     def digest(self) -> str:
         """A name for these networks, whatever their order."""
-        text = " ".join(sorted(map(str, self.networks)))
-        return blake2b(text.encode(), digest_size=6).hexdigest()
+        return self.told or digest(" ".join(sorted(map(str, self.networks))))
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class PodFilter:
     exceptions: Exceptions = field(default_factory=Exceptions)
 
 
+def digest(text: str) -> str:
+    """A name for what the text says: 12 hexadecimal digits."""
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
 def altnames(pod: PodFilter) -> list[str]:
     """The alternative names that the host veth gets."""
     facts = [(MAC, pod.mac)] if pod.mac else []
@@ -71,19 +83,25 @@ def altnames(pod: PodFilter) -> list[str]:
 
 def read_altnames(links: Iterable[Link], known: Exceptions) -> list[PodFilter]:
     """What the packet filter does for the attachments of these links; `known` are exceptions that may be meant."""
-    facts = {link.name: _facts(link) for link in links}
-    lists = [known, *(Exceptions(tuple(each.cidr for each in _addresses(told, EXCEPTION))) for told in facts.values())]
+    found = [(link, facts) for link in links if (facts := _facts(link))]
+    lists = [known, *(Exceptions(tuple(each.cidr for each in _addresses(facts, EXCEPTION))) for _, facts in found)]
     by_digest = {each.digest: each for each in lists}
+
+    def exceptions(facts: dict[str, list[str]]) -> Exceptions:
+        told = _first(facts, DIGEST)
+        return by_digest.get(told) or Exceptions(told=told) if told else Exceptions()
+
     return [
         PodFilter(
             host=link.name,
             owner=link.mac,
-            mac=next(iter(facts[link.name].get(MAC, [])), ""),
-            masqueraded=tuple(_addresses(facts[link.name], MASQUERADE)),
-            exceptions=by_digest.get(next(iter(facts[link.name].get(DIGEST, [])), ""), Exceptions()),
+            mac=_first(facts, MAC),
+            masqueraded=tuple(_addresses(facts, MASQUERADE)),
+            exceptions=by_digest.get(told) or Exceptions(told=told)
+            if (told := _first(facts, DIGEST))
+            else Exceptions(),
         )
-        for link in links
-        if facts[link.name]
+        for link, facts in found
     ]
 
 
@@ -96,10 +114,18 @@ def _facts(link: Link) -> dict[str, list[str]]:
     return found
 
 
+def _first(facts: dict[str, list[str]], key: str) -> str:
+    return next(iter(facts.get(key, [])), "")
+
+
 def _dashed(network: IPNetwork) -> str:
     # ip(8) takes no slash in a name.
     return str(network).replace("/", "-")
 
 
 def _addresses(facts: dict[str, list[str]], key: str) -> list[InterfaceAddress]:
-    return [parse_address(value.replace("-", "/")) for value in facts.get(key, [])]
+    found = []
+    for value in facts.get(key, []):
+        with suppress(ValueError):  # not of our making
+            found.append(parse_address(value.replace("-", "/")))
+    return found
