@@ -70,6 +70,7 @@ IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INFO_SLAVE_DATA = 5
 IFLA_BR_VLAN_FILTERING = 7
+IFLA_BR_BRIDGE_ID = 11
 IFLA_BR_NF_CALL_IPTABLES = 36
 IFLA_BR_NF_CALL_IP6TABLES = 37
 IFLA_BRPORT_MODE = 4
@@ -98,6 +99,7 @@ RTNEXTHOP = Struct("=HBBi")
 """struct rtnexthop: length, flags, hops, index."""
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
+RTPROT_RA = 9
 RT_SCOPE_UNIVERSE = 0
 RTN_UNICAST = 1
 RTA_DST = 1
@@ -183,6 +185,14 @@ class Link:
         return self._bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1"
 
     @property
+    def takes_first_ports_mac(self) -> bool:
+        """Of a bridge: whether it has no port, and takes the first one's MAC because nobody has set one.
+
+        Its id (struct ifla_bridge_id) has the MAC that was set or else a port's, and none where there is neither.
+        """
+        return self._bridge.get(IFLA_BR_BRIDGE_ID, b"")[2:] == bytes(6)
+
+    @property
     def netfilter(self) -> bool:
         """Of a bridge: whether its packets pass the packet filter, IPv4's and IPv6's both."""
         bridge = self._bridge
@@ -212,6 +222,7 @@ class KernelRoute:
     priority: int
     mtu: int
     advmss: int
+    protocol: int
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -428,7 +439,7 @@ def get_routes(version: int) -> Message:
 
 def parse_route(payload: bytes, version: IPVersion) -> KernelRoute:
     """Read one of the answers to `get_routes`."""
-    _, length, _, _, table, _, scope, _, _ = RTMSG.unpack_from(payload)
+    _, length, _, _, table, protocol, scope, _, _ = RTMSG.unpack_from(payload)
     told = dict(attributes(payload[RTMSG.size :]))
     metrics = dict(attributes(told.get(RTA_METRICS, b"")))
     hops = [told, *_next_hops(told.get(RTA_MULTIPATH, b""))]
@@ -441,6 +452,7 @@ def parse_route(payload: bytes, version: IPVersion) -> KernelRoute:
         priority=_u32(told.get(RTA_PRIORITY)),
         mtu=_u32(metrics.get(RTAX_MTU)),
         advmss=_u32(metrics.get(RTAX_ADVMSS)),
+        protocol=protocol,
     )
 
 
@@ -516,3 +528,7 @@ class Rtnetlink(NetlinkSocket):
     def routes(self, version: IPVersion) -> list[KernelRoute]:
         """The routes of every table."""
         return [parse_route(payload, version) for payload in self.dump(get_routes(version))]
+
+    def has_advertised_route(self, index: int) -> bool:
+        """Whether a route over a link came with a router's advertisement."""
+        return any(route.oif == index and route.protocol == RTPROT_RA for route in self.routes(6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 
 def path_of(name: str) -> str:
@@ -20,15 +21,7 @@ def read(name: str) -> str:
 
     Raises OSError when there is no such parameter.
     """
-    return read_file(path_of(name))
-
-
-def read_file(path: str) -> str:
-    """The one line of a file of the kernel's.
-
-    Raises OSError when there is no such file.
-    """
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(file, 256).decode().strip()
     finally:
@@ -47,3 +40,9 @@ def ensure(name: str, value: str) -> None:
         os.write(file, value.encode())
     finally:
         os.close(file)
+
+
+def prefer(name: str, value: str) -> None:
+    """Set a parameter that pods can do without, where IPv6 is off or parameters are read-only."""
+    with suppress(OSError):
+        ensure(name, value)

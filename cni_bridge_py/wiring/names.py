@@ -10,6 +10,10 @@ from netaddr import IPAddress
 from cni_bridge_py.cni.result import IPConfig
 
 VETH_PREFIX = "veth"
+HOST_MAC_PREFIX = b"\xfe\xff"
+"""The highest of the unicast MACs that nobody owns. A bridge takes the lowest MAC of its ports unless one was set: one
+with a network card in it keeps the card's, however many pods come and go."""
+
 POD_MAC_PREFIX = b"\x0a\x58"
 
 
@@ -50,9 +54,10 @@ def host_veth(container_id: str, ifname: str) -> str:
 def host_veth_mac(network: str, name: str) -> str:
     """The host veth's MAC: locally administered, unicast, and telling whose the veth is.
 
-    Nobody else gives a link of that name that MAC, so GC knows a network's veths without any state of ours.
+    Nobody else gives a link of that name that MAC, so GC knows a network's veths without any state of ours. A veth that
+    is of no network has the empty name for its network.
     """
-    return (b"\x02" + _digest(f"{network} {name}".encode())[:5]).hex(":")
+    return (HOST_MAC_PREFIX + _digest(f"{network} {name}".encode())[:4]).hex(":")
 
 
 def address_mac(ip: IPAddress) -> str:

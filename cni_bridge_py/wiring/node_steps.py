@@ -9,7 +9,7 @@ from errno import EEXIST, EOPNOTSUPP
 
 from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
-from cni_bridge_py.kernel import rtnetlink, sysctl, sysfs
+from cni_bridge_py.kernel import rtnetlink, sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
 from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
@@ -18,10 +18,17 @@ from cni_bridge_py.wiring.step import Step, add_address_command, expect, on_host
 DEFAULT_VLAN = 1
 """What the kernel puts every new bridge port into."""
 
+NO_MAC = "00:00:00:00:00:00"
+
 
 @dataclass(frozen=True)
 class EnsureBridge(Step):
-    """The bridge is there and up, and its MAC does not change with its ports."""
+    """The bridge is there and up.
+
+    One that we make has a MAC that does not change with its ports: `mac`, its gateway's, or else a random one. One that
+    was there keeps the MAC that its owner gave it, or the network card in it. The owner's without any port would take
+    on each new pod's that is lower: where it is a gateway, it keeps what it has.
+    """
 
     name: str
     mac: str
@@ -41,7 +48,11 @@ class EnsureBridge(Step):
                 f"{self.name} is {what}, not a bridge",
                 "name another one with the key bridge, or remove it",
             )
-        _prefer(self._accept_ra, "0")
+        if self.mac and link.takes_first_ports_mac:
+            # Where the last port has gone, it has none.
+            mac = self.mac if link.mac == NO_MAC else link.mac
+            kernel.host.ask(rtnetlink.set_link(self.name, rtnetlink.address(mac)))
+        self._ignore_advertisements(kernel, link)
         wanted = self._flags()
         if link.flags & wanted != wanted:
             kernel.host.ask(rtnetlink.set_link(self.name, flags=wanted))
@@ -67,6 +78,12 @@ class EnsureBridge(Step):
             self._ask_for_vlans(kernel.host, message)
         return on_host(kernel, self.name)
 
+    def _ignore_advertisements(self, kernel: Kernel, link: Link) -> None:
+        """No pod's router advertisement becomes the node's route; a node that has its own from this bridge keeps it."""
+        with suppress(OSError):  # IPv6 is off
+            if sysctl.read(self._accept_ra) != "0" and not kernel.host.has_advertised_route(link.index):
+                sysctl.prefer(self._accept_ra, "0")
+
     @property
     def _accept_ra(self) -> str:
         return f"net/ipv6/conf/{self.name}/accept_ra"
@@ -89,7 +106,7 @@ class EnsureBridge(Step):
     def commands(self) -> list[str]:
         address = f" address {self.mac}" if self.mac else ""
         mtu = f" mtu {self.mtu}" if self.mtu else ""
-        pin = f'ip link set {self.name} address "$(cat /sys/class/net/{self.name}/address)"'
+        pin = f"ip link set {self.name} address $(ip -br link show {self.name} | awk '{{print $3}}')"
         return [
             f"ip link add {self.name} up{address}{mtu} type bridge{' vlan_filtering 1' if self.vlan_filtering else ''}",
             *([] if self.mac else [pin]),
@@ -232,13 +249,11 @@ class EnsureGatewayAddresses(Step):
                 if clash := self._clash(other, wanted):
                     self._settle(kernel.host, link, other, clash)
             if wanted and version == 6:
-                _prefer(self._accept_dad, "0")
+                sysctl.prefer(self._accept_dad, "0")
             for address in wanted:
                 if address not in present:
                     with Tolerating(EEXIST):  # another ADD was quicker
                         kernel.host.ask(rtnetlink.new_address(link.index, address))
-        if sysfs.follows_its_ports(link.name, link.index):
-            kernel.host.ask(rtnetlink.set_link(link.name, rtnetlink.address(link.mac)))
 
     @property
     def _accept_dad(self) -> str:
@@ -294,9 +309,3 @@ class EnableForwarding(Step):
 
     def commands(self) -> list[str]:
         return [f"sysctl -qw {self._name}=1"]
-
-
-def _prefer(name: str, value: str) -> None:
-    """Set a sysctl that pods can do without, where IPv6 is off or sysctls are read-only."""
-    with suppress(OSError):
-        sysctl.ensure(name, value)

@@ -131,6 +131,73 @@ class TestBridgeMac:
         mac = node.link(BRIDGE)["address"]
         assert self.come_and_go(plugin, node, CONF) == {mac}
 
+    def test_bridge_of_ours_without_sysfs(self, node: Node, plugin: Plugin) -> None:
+        """Behind `nsenter --net` /sys is another machine's."""
+        node.run("umount", "--lazy", "/sys")
+        node.run("ip", "link", "add", BRIDGE, "type", "bridge")
+        mac = node.link(BRIDGE)["address"]
+        assert self.come_and_go(plugin, node, CONF) == {mac}
+
+    def test_bridge_made_by_hand_whose_only_port_has_gone(self, node: Node, plugin: Plugin) -> None:
+        """The kernel has left it without a MAC."""
+        lan_bridge(node)
+        node.run("ip", "link", "set", "card", "nomaster")
+        assert node.link(BRIDGE)["address"] == "00:00:00:00:00:00"
+        assert self.come_and_go(plugin, node, CONF) == {"0a:58:0a:16:00:01"}
+
+
+CARD_MACS = ["00:16:3e:00:00:01", "52:54:00:12:34:56", "c8:ff:77:00:00:01", "fe:54:00:12:34:56"]
+"""Real cards, and such as hypervisors make up."""
+
+
+def lan_bridge(node: Node, mac: str = CARD_MACS[1]) -> None:
+    """A bridge with a network card in it, as nodes have it whose pods are in the LAN."""
+    node.run(*f"ip link add card address {mac} type veth peer name wire".split())
+    node.run("ip", "link", "set", "wire", "up")
+    node.run(*f"ip link add {BRIDGE} up type bridge".split())
+    node.run(*f"ip link set card master {BRIDGE} up".split())
+
+
+@pytest.mark.parametrize("conf", [CONF, network(4), network() | {"ipam": {}}], ids=["gateway", "no gateway", "no ipam"])
+class TestBridgeMacOfACard:
+    """What the LAN knows of the node is its card's MAC; pods that come and go must not change it."""
+
+    @pytest.mark.parametrize("mac", CARD_MACS)
+    def test_stays(self, node: Node, plugin: Plugin, conf: Json, mac: str) -> None:
+        lan_bridge(node, mac)
+        pods = []
+        for _ in range(4):
+            pods.append(add_pod(plugin, node, conf)[0])
+            assert node.link(BRIDGE)["address"] == mac
+        for pod in pods:
+            plugin.delete(node, conf, pod)
+            assert node.link(BRIDGE)["address"] == mac
+
+    def test_another_card(self, node: Node, plugin: Plugin, conf: Json) -> None:
+        """Nobody has pinned the first one's."""
+        lan_bridge(node)
+        add_pod(plugin, node, conf)
+        node.run(*f"ip link set card address {CARD_MACS[2]}".split())
+        add_pod(plugin, node, conf)
+        assert node.link(BRIDGE)["address"] == CARD_MACS[2]
+
+    def test_set_by_the_operator(self, node: Node, plugin: Plugin, conf: Json) -> None:
+        lan_bridge(node)
+        node.run("ip", "link", "set", BRIDGE, "address", "02:00:00:00:00:aa")
+        add_pod(plugin, node, conf)
+        assert node.link(BRIDGE)["address"] == "02:00:00:00:00:aa"
+
+
+def test_card_that_comes_after_the_pods(node: Node, plugin: Plugin) -> None:
+    """A bridge made by hand, without gateway: the pods in it are no reason not to take the card's MAC."""
+    node.run("ip", "link", "add", BRIDGE, "up", "type", "bridge")
+    for _ in range(2):
+        add_pod(plugin, node, network(4))
+    node.run(*f"ip link add card address {CARD_MACS[3]} type veth peer name wire".split())
+    node.run("ip", "link", "set", "card", "master", BRIDGE)
+    add_pod(plugin, node, network(4))
+    assert node.link(BRIDGE)["address"] == CARD_MACS[3]
+
 
 class TestBridgeMadeByHand:
     """A bridge that was there keeps what its owner gave it."""

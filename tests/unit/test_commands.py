@@ -51,7 +51,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         EnsureBridge("br.1", "", 1400, True),
         [
             "ip link add br.1 up mtu 1400 type bridge",
-            'ip link set br.1 address "$(cat /sys/class/net/br.1/address)"',
+            "ip link set br.1 address $(ip -br link show br.1 | awk '{print $3}')",
             "sysctl -qw net/ipv6/conf/br.1/accept_ra=0",
             "ip link set br.1 promisc on",
         ],

@@ -794,6 +794,7 @@ NOTHING: dict[str, Any] = {
     "isolated": False,
     "vlan_filtering": False,
     "netfilter": False,
+    "takes_first_ports_mac": False,
 }
 VETH = NOTHING | {
     "index": 7,
@@ -862,6 +863,8 @@ def test_reads_a_link(slave_data: list[Any], modes: dict[str, bool]) -> None:
     [
         ([("IFLA_BR_STP_STATE", 1), ("IFLA_BR_VLAN_FILTERING", 0)], {}),
         ([("IFLA_BR_VLAN_FILTERING", 1)], {"vlan_filtering": True}),
+        ([("IFLA_BR_BRIDGE_ID", {"prio": 128, "addr": "00:00:00:00:00:00"})], {"takes_first_ports_mac": True}),
+        ([("IFLA_BR_BRIDGE_ID", {"prio": 128, "addr": MAC})], {}),
         ([("IFLA_BR_NF_CALL_IPTABLES", 1), ("IFLA_BR_NF_CALL_IP6TABLES", 1)], {"netfilter": True}),
         ([("IFLA_BR_NF_CALL_IPTABLES", 1), ("IFLA_BR_NF_CALL_IP6TABLES", 0)], {}),
         ([("IFLA_BR_NF_CALL_IPTABLES", 0), ("IFLA_BR_NF_CALL_IP6TABLES", 1)], {}),
@@ -898,7 +901,7 @@ def test_reads_the_vlans_of_a_port() -> None:
         (
             answer(rtmsg, [("RTA_GATEWAY", "10.1.0.1"), ("RTA_OIF", 4)], family=socket.AF_INET, table=254, type=1),
             4,
-            KernelRoute(IPNetwork("0.0.0.0/0"), [parse_ip("10.1.0.1")], 4, 254, 0, 0, 0, 0),
+            KernelRoute(IPNetwork("0.0.0.0/0"), [parse_ip("10.1.0.1")], 4, 254, 0, 0, 0, 0, 0),
         ),
         (
             answer(
@@ -915,10 +918,11 @@ def test_reads_the_vlans_of_a_port() -> None:
                 dst_len=16,
                 table=252,
                 scope=253,
+                proto=3,
                 type=1,
             ),
             4,
-            KernelRoute(IPNetwork("10.9.0.0/16"), [], 4, 1000, 253, 7, 1300, 1260),
+            KernelRoute(IPNetwork("10.9.0.0/16"), [], 4, 1000, 253, 7, 1300, 1260, 3),
         ),
         (
             answer(
@@ -927,10 +931,11 @@ def test_reads_the_vlans_of_a_port() -> None:
                 family=socket.AF_INET6,
                 dst_len=64,
                 table=254,
+                proto=9,
                 type=1,
             ),
             6,
-            KernelRoute(IPNetwork("fd01::/64"), [parse_ip("fd00::1")], 4, 254, 0, 1024, 0, 0),
+            KernelRoute(IPNetwork("fd01::/64"), [parse_ip("fd00::1")], 4, 254, 0, 1024, 0, 0, 9),
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_host_veths_name_stays_what_it_is(container_id: str, ifname: str, na
 
 
 def test_the_host_veths_mac_stays_what_it_is() -> None:
-    assert host_veth_mac("net", "veth4935c4fb63a") == "02:65:93:39:f3:f9"
+    assert host_veth_mac("net", "veth4935c4fb63a") == "fe:ff:65:93:39:f3"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,14 @@ def test_the_host_veths_name_is_one_for_the_kernel(container_id: str, ifname: st
 def test_the_host_veths_mac_tells_whose_network_it_is_of() -> None:
     assert host_veth_mac("net", "veth1") != host_veth_mac("other", "veth1")
     assert host_veth_mac("net", "veth1") != host_veth_mac("net", "veth2")
+
+
+@given(CONTAINER_IDS, IFNAMES, st.binary(min_size=6, max_size=6))
+def test_a_bridge_prefers_any_network_cards_mac(container_id: str, ifname: str, card: bytes) -> None:
+    """Also one that a hypervisor made up."""
+    mac = bytes.fromhex(host_veth_mac("net", host_veth(container_id, ifname)).replace(":", ""))
+    unicast = bytes([card[0] & 0xFE]) + card[1:]
+    assert mac > unicast or unicast[:2] == b"\xfe\xff"
 
 
 @given(st.lists(st.tuples(CONTAINER_IDS, IFNAMES), unique=True))

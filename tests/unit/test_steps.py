@@ -206,7 +206,7 @@ def test_masquerade_that_is_gone_is_told(found: list[str]) -> None:
 # A pod's route
 
 
-MAIN = KernelRoute(IPNetwork("10.9.0.0/16"), [parse_ip("10.1.0.1")], 2, 254, 0, 0, 1300, 0)
+MAIN = KernelRoute(IPNetwork("10.9.0.0/16"), [parse_ip("10.1.0.1")], 2, 254, 0, 0, 1300, 0, 3)
 
 
 class FakePod:
