@@ -11,6 +11,9 @@ IPVersion = Literal[4, 6]
 IPV4_MAPPED = 0xFFFF
 """The upper 96 bits of an IPv6 address that stands for an IPv4 one (RFC 4291, section 2.5.5.2)."""
 
+IPV6_MIN_MTU = 1280
+"""RFC 8200, section 5. Below it the kernel has no IPv6 on a link."""
+
 
 class InterfaceAddress(IPNetwork):
     """An address with the prefix length of its network, such as `10.22.0.5/16`.

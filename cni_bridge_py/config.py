@@ -7,14 +7,15 @@ The meaning of every key is the reference plugins' (`bridge` and `host-local`); 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
+from cni_bridge_py.addresses import IPV6_MIN_MTU
 from cni_bridge_py.cni import strictjson
-from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
+from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
 from cni_bridge_py.cni.result import OLDEST, Result, Route, decode, speaks
 from cni_bridge_py.ipam.host_local import IpamConfig
@@ -99,7 +100,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
         disable_container_interface=top.boolean("disableContainerInterface"),
         vlan=top.integer("vlan", 0, LARGEST_VLAN) or 0,
         vlan_trunk=_vlan_trunk(top),
-        preserve_default_vlan=top.boolean("preserveDefaultVlan", default=True),
+        preserve_default_vlan=top.boolean("preserveDefaultVlan"),
         mac=_mac(asked),
         dns=_dns(top.section("dns")),
         ipam=_ipam(top.section("ipam"), asked, version),
@@ -162,14 +163,22 @@ def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
         raise top.invalid("hairpinMode", "cannot set hairpin mode and promiscuous mode at the same time")
     if config.disable_container_interface and config.ipam:
         raise top.invalid("disableContainerInterface", "cannot use IPAM when DisableContainerInterface flag is set")
-    if config.vlan and config.vlan_trunk:
-        raise top.invalid("vlan", "cannot be set together with vlanTrunk")
     if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
         raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
+    refuse_mtu(config.mtu, [each[0].version for each in config.ipam.range_sets] if config.ipam else [])
     backend = top.string("ipMasqBackend")
     if config.ip_masq and config.ipam and backend not in ("", *MASQUERADE_BACKENDS):
         reason = f'unknown ipmasq backend "{backend}", expected {" or ".join(MASQUERADE_BACKENDS)}'
         raise top.invalid("ipMasqBackend", reason)
+
+
+def refuse_mtu(mtu: int, versions: Iterable[int]) -> None:
+    """Refuse an MTU that is too small for addresses of these IP versions; 0 is the kernel's choice.
+
+    Raises CniError 7.
+    """
+    if 0 < mtu < IPV6_MIN_MTU and 6 in versions:
+        raise CniError(INVALID_CONFIG, f"mtu: {mtu} is less than {IPV6_MIN_MTU}, which IPv6 needs")
 
 
 class Asked:
@@ -221,6 +230,8 @@ def _vlan_trunk(top: Section) -> list[int]:
             vlans.update(range(lowest, highest + 1))
         if single is not None:
             vlans.add(single)
+        elif lowest is None:
+            raise item.invalid("id", "expected a VLAN, here or from minID to maxID")
     return sorted(vlans)
 
 

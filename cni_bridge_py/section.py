@@ -54,10 +54,9 @@ class Section:
             raise self.invalid(key, "expected a string")
         return value
 
-    def boolean(self, key: str, default: bool = False) -> bool:
-        """true or false."""
-        value: bool | None = self.value(key, bool, "true or false")
-        return default if value is None else value
+    def boolean(self, key: str) -> bool:
+        """true or false; false where absent."""
+        return self.value(key, bool, "true or false") or False
 
     def integer(self, key: str, lowest: int, highest: int) -> int | None:
         """An integer within bounds, both included."""

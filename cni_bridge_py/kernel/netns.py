@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from fcntl import ioctl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock, ioctl
 from types import TracebackType
 
 from cni_bridge_py.kernel import sysctl
@@ -13,6 +14,9 @@ from cni_bridge_py.kernel import sysctl
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703
 OWN = "/proc/self/ns/net"
+
+LOCK_SECONDS = 5
+"""What a holder of the lock takes is a thousandth of that."""
 
 
 if hasattr(os, "setns"):  # Python 3.12 and newer; the executable's Python, whichever it is
@@ -90,6 +94,33 @@ class Inside:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _enter(self._home)
         os.close(self._home)
+
+
+@contextmanager
+def own_lock() -> Iterator[None]:
+    """A context manager: this process alone, of those that ask, changes what its network namespace's processes share.
+
+    flock(2) on the namespace itself (nsfs): it needs no file, goes with its holder, and is no other namespace's, also
+    where two have one file system. Any process in the namespace can hold it, whoever runs it, so after `LOCK_SECONDS`
+    this goes on without.
+    Raises OSError when there is no /proc.
+    """
+    fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(fd) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _enter(fd: int) -> None:

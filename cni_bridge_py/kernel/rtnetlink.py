@@ -73,13 +73,16 @@ IFLA_BR_VLAN_FILTERING = 7
 IFLA_BR_BRIDGE_ID = 11
 IFLA_BR_NF_CALL_IPTABLES = 36
 IFLA_BR_NF_CALL_IP6TABLES = 37
+IFLA_BR_VLAN_DEFAULT_PVID = 39
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 IFLA_BRIDGE_VLAN_INFO = 2
 BRIDGE_VLAN_INFO_PVID = 0x2
 BRIDGE_VLAN_INFO_UNTAGGED = 0x4
+BRIDGE_VLAN_INFO_RANGE_BEGIN = 0x8
+BRIDGE_VLAN_INFO_RANGE_END = 0x10
 VETH_INFO_PEER = 1
-RTEXT_FILTER_BRVLAN = 2
+RTEXT_FILTER_BRVLAN_COMPRESSED = 4
 RTEXT_FILTER_SKIP_STATS = 8
 
 IFADDRMSG = Struct("=BBBBI")
@@ -183,6 +186,12 @@ class Link:
     def vlan_filtering(self) -> bool:
         """Of a bridge: whether it filters VLANs."""
         return self._bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1"
+
+    @property
+    def default_vlan(self) -> int:
+        """Of a bridge: the VLAN that it puts new ports into, 0 for none."""
+        told = self._bridge.get(IFLA_BR_VLAN_DEFAULT_PVID)
+        return int(unpack_from("=H", told)[0]) if told else 0
 
     @property
     def takes_first_ports_mac(self) -> bool:
@@ -308,6 +317,11 @@ def address(mac: str) -> bytes:
     return attribute(IFLA_ADDRESS, mac_bytes(mac))
 
 
+def mtu(value: int) -> bytes:
+    """ip link set ... mtu"""
+    return u32(IFLA_MTU, value)
+
+
 def set_port(index: int, *, hairpin: bool, isolated: bool) -> Message:
     """bridge link set dev ... [hairpin on] [isolated on]"""
     header = IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
@@ -332,20 +346,41 @@ def _set_bridge(name: str, *changes: bytes) -> Message:
     return Message(RTM_NEWLINK, 0, header + text(IFLA_IFNAME, name) + link_info)
 
 
-def add_vlan(index: int, vlan: int, *, access: bool) -> Message:
-    """bridge vlan add vid VLAN dev ... [pvid untagged]: `access` is for untagged frames of that VLAN alone."""
-    return Message(RTM_SETLINK, 0, _vlan(index, vlan, access))
+def add_vlans(index: int, native: int, tagged: list[int]) -> Message:
+    """bridge vlan add vid NATIVE dev ... pvid untagged, and one for each VLAN of `tagged`, which are in order."""
+    infos = [_vlan_info(native, BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED)]
+    for first, last in _runs(tagged):
+        if first == last:
+            infos.append(_vlan_info(first, 0))
+        else:
+            infos.append(_vlan_info(first, BRIDGE_VLAN_INFO_RANGE_BEGIN))
+            infos.append(_vlan_info(last, BRIDGE_VLAN_INFO_RANGE_END))
+    return Message(RTM_SETLINK, 0, _vlans(index, *infos))
 
 
 def del_vlan(index: int, vlan: int) -> Message:
     """bridge vlan del vid VLAN dev ..."""
-    return Message(RTM_DELLINK, 0, _vlan(index, vlan, False))
+    return Message(RTM_DELLINK, 0, _vlans(index, _vlan_info(vlan, 0)))
 
 
-def _vlan(index: int, vlan: int, access: bool) -> bytes:
-    flags = BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED if access else 0
-    info = attribute(IFLA_BRIDGE_VLAN_INFO, pack("=HH", flags, vlan))
-    return IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, info)
+def _vlans(index: int, *infos: bytes) -> bytes:
+    return IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, *infos)
+
+
+def _vlan_info(vlan: int, flags: int) -> bytes:
+    """struct bridge_vlan_info."""
+    return attribute(IFLA_BRIDGE_VLAN_INFO, pack("=HH", flags, vlan))
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """The first and the last of each run of consecutive numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs
 
 
 def add_altnames(name: str, altnames: list[str]) -> Message:
@@ -361,7 +396,7 @@ def get_vlans() -> Message:
     return Message(
         RTM_GETLINK,
         NLM_F_DUMP,
-        IFINFOMSG.pack(AF_BRIDGE, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN),
+        IFINFOMSG.pack(AF_BRIDGE, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED),
     )
 
 
@@ -491,15 +526,17 @@ class Rtnetlink(NetlinkSocket):
         return [Link(payload) for payload in self.dump(get_links())]
 
     def vlans(self, index: int) -> dict[int, int]:
-        """The VLAN ids of a bridge port and their flags (BRIDGE_VLAN_INFO_*)."""
+        """The VLAN ids of a bridge port and their flags, BRIDGE_VLAN_INFO_PVID and BRIDGE_VLAN_INFO_UNTAGGED."""
         found = {}
         for payload in self.dump(get_vlans()):
             if IFINFOMSG.unpack_from(payload)[2] == index:
                 spec = dict(attributes(payload[IFINFOMSG.size :])).get(IFLA_AF_SPEC, b"")
-                for kind, info in attributes(spec):
-                    if kind == IFLA_BRIDGE_VLAN_INFO:
-                        flags, vlan = unpack_from("=HH", info)
-                        found[vlan] = flags
+                first = 0
+                for _, info in (each for each in attributes(spec) if each[0] == IFLA_BRIDGE_VLAN_INFO):
+                    flags, vlan = unpack_from("=HH", info)
+                    first = first if flags & BRIDGE_VLAN_INFO_RANGE_END else vlan
+                    kept = flags & (BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED)
+                    found.update(dict.fromkeys(range(first, vlan + 1), kept))
         return found
 
     def _link(self, message: Message) -> Link | None:
@@ -517,10 +554,11 @@ class Rtnetlink(NetlinkSocket):
         """
         found = {}
         for payload in self.dump(get_addresses(index, version, netns)):
-            _, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
+            family, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
             told = dict(attributes(payload[IFADDRMSG.size :]))
             ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
-            if owner == index and told.get(IFA_TARGET_NETNSID, b"") == netns:
+            # A kernel without IPv6 that is asked for its addresses gives those of IPv4.
+            if owner == index and family == FAMILY[version] and told.get(IFA_TARGET_NETNSID, b"") == netns:
                 address = InterfaceAddress((int.from_bytes(ip, "big"), length), version)
                 found[address] = _u32(told.get(IFA_FLAGS)) or old_flags
         return found

@@ -16,6 +16,11 @@ def exists(name: str) -> bool:
     return os.access(path_of(name), os.F_OK)
 
 
+def children(name: str) -> list[str]:
+    """What there is below a name: of `net/ipv6/conf` the links, and `all` and `default`."""
+    return os.listdir(path_of(name))
+
+
 def read(name: str) -> str:
     """The parameter's value.
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EEXIST, EOPNOTSUPP
+from errno import EADDRNOTAVAIL, EEXIST, ENOENT, EOPNOTSUPP
 
-from cni_bridge_py.addresses import InterfaceAddress, overlap
+from cni_bridge_py.addresses import IPV6_MIN_MTU, InterfaceAddress, IPVersion, overlap
 from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
 from cni_bridge_py.kernel import rtnetlink, sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
+from cni_bridge_py.kernel.netns import own_lock
 from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
-from cni_bridge_py.wiring.step import Step, add_address_command, expect, on_host
+from cni_bridge_py.wiring.step import (
+    Step,
+    add_address_command,
+    disable_ipv6,
+    enable_ipv6,
+    expect,
+    keep_addr_on_down,
+    on_host,
+)
 
 DEFAULT_VLAN = 1
-"""What the kernel puts every new bridge port into."""
+"""What a bridge puts new ports into unless told otherwise."""
+
+ETH_DATA_LEN = 1500
+"""linux/if_ether.h: the MTU of a veth that is given none."""
+
+IPV6_LINKS = "net/ipv6/conf"
 
 NO_MAC = "00:00:00:00:00:00"
 
@@ -25,6 +40,7 @@ NO_MAC = "00:00:00:00:00:00"
 class EnsureBridge(Step):
     """The bridge is there and up.
 
+    One that we make has the pods' MTU; from then on the kernel keeps it at its lowest port's unless somebody sets one.
     One that we make has a MAC that does not change with its ports: `mac`, its gateway's, or else a random one. One that
     was there keeps the MAC that its owner gave it, or the network card in it. The owner's without any port would take
     on each new pod's that is lower: where it is a gateway, it keeps what it has.
@@ -101,7 +117,6 @@ class EnsureBridge(Step):
         )
         expect(link.flags & self._flags() == self._flags(), f"bridge {self.name} is not promiscuous")
         expect(link.vlan_filtering or not self.vlan_filtering, f"bridge {self.name} does not filter VLANs")
-        expect(link.mtu >= self.mtu, f"bridge {self.name} has MTU {link.mtu}, less than the pod's {self.mtu}")
 
     def commands(self) -> list[str]:
         address = f" address {self.mac}" if self.mac else ""
@@ -155,83 +170,120 @@ def has_bridge_netfilter() -> bool:
 class EnsureVlanGateway(Step):
     """The bridge has an interface of its own in a VLAN, where that VLAN's gateway address goes.
 
-    A veth pair of which both ends are on the host: one has the VLAN's name, the other is an access port.
+    A veth pair of which both ends are on the host: one has the VLAN's name, the other is an access port. Its MTU is the
+    highest that pods ever had: what is longer it would drop, and nobody would hear of it.
     """
 
     name: str
+    mac: str
     port: str
+    port_mac: str
     bridge: str
     vlan: int
+    mtu: int
     preserve_default_vlan: bool
 
     def __str__(self) -> str:
         return f"the gateway's own cable into VLAN {self.vlan}: {self.name}"
 
     def apply(self, kernel: Kernel) -> None:
-        host = kernel.host
-        if not host.link(self.name):
-            mtu = on_host(kernel, self.bridge).mtu
-            with Tolerating(EEXIST):  # another ADD was quicker
-                host.ask(rtnetlink.new_veth(self.name, "", self.port, "", None, mtu))
         bridge = on_host(kernel, self.bridge)
-        host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index), flags=rtnetlink.IFF_UP))
-        host.ask(rtnetlink.set_link(self.name, flags=rtnetlink.IFF_UP))
+        gateway = kernel.host.link(self.name) or self._create(kernel)
+        if gateway.kind != "veth":
+            raise CniError(
+                BRIDGE_IN_USE,
+                f"{self.name} is there already, and not the veth that VLAN {self.vlan} gets its gateway by",
+                f"remove {self.name}, or name another bridge with the key bridge",
+            )
+        port = on_host(kernel, self.port)
+        if port.master != bridge.index:
+            kernel.host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index)))
         self._vlans.apply(kernel)
+        for end in (port, gateway):
+            if not end.is_up or end.mtu < self._least_mtu:
+                mtu = rtnetlink.mtu(max(end.mtu, self._least_mtu))
+                kernel.host.ask(rtnetlink.set_link(end.name, mtu, flags=rtnetlink.IFF_UP))
+
+    @property
+    def _least_mtu(self) -> int:
+        return self.mtu or ETH_DATA_LEN
+
+    def _create(self, kernel: Kernel) -> Link:
+        with Tolerating(EEXIST):  # another ADD was quicker
+            kernel.host.ask(rtnetlink.new_veth(self.name, self.mac, self.port, self.port_mac, None, self.mtu))
+        return on_host(kernel, self.name)
 
     @property
     def _vlans(self) -> SetPortVlans:
-        return SetPortVlans(self.port, self.vlan, [], self.preserve_default_vlan)
+        return SetPortVlans(self.port, self.bridge, self.vlan, [], self.preserve_default_vlan)
 
     def check(self, kernel: Kernel) -> None:
         bridge = on_host(kernel, self.bridge)
-        on_host(kernel, self.name)
         port = on_host(kernel, self.port)
         expect(port.master == bridge.index, f"{self.port} is not a port of bridge {self.bridge}")
+        for link in (port, on_host(kernel, self.name)):
+            expect(link.is_up, f"{link.name} is down")
         self._vlans.check(kernel)
 
     def commands(self) -> list[str]:
+        mtu = f" mtu {self.mtu}" if self.mtu else ""
+        pair = f"ip link add {self.name} address {self.mac}{mtu} type veth"
         return [
-            f"ip link add {self.name} up type veth peer name {self.port}",
-            f"ip link set {self.port} master {self.bridge} up",
+            f"{pair} peer name {self.port} address {self.port_mac}{mtu}",
+            f"ip link set {self.port} master {self.bridge}",
             *self._vlans.commands(),
+            f"ip link set {self.port} up",
+            f"ip link set {self.name} up",
         ]
 
 
 @dataclass(frozen=True)
 class SetPortVlans(Step):
-    """A bridge port is in these VLANs: one without tags (`vlan`), or several with tags (`trunk`)."""
+    """A bridge port is in these VLANs: in the native one without tags, in those of its trunk with tags.
+
+    It leaves the one that the bridge puts all new ports into, unless that is to be preserved.
+    """
 
     port: str
-    vlan: int
+    bridge: str
+    native: int
     trunk: list[int]
     preserve_default_vlan: bool
 
     def __str__(self) -> str:
-        return f"{self.port} is in VLAN {self.vlan or ', '.join(map(str, self.trunk))}"
+        return f"{self.port} is in VLAN {', '.join(map(str, [self.native, *self.trunk]))}"
 
     def apply(self, kernel: Kernel) -> None:
         index = on_host(kernel, self.port).index
-        if not self.preserve_default_vlan and DEFAULT_VLAN in kernel.host.vlans(index):
-            kernel.host.ask(rtnetlink.del_vlan(index, DEFAULT_VLAN))
-        if self.vlan:
-            kernel.host.ask(rtnetlink.add_vlan(index, self.vlan, access=True))
-        for vlan in self.trunk:
-            kernel.host.ask(rtnetlink.add_vlan(index, vlan, access=False))
+        default = on_host(kernel, self.bridge).default_vlan
+        if self._leaves(default):
+            with Tolerating(ENOENT):  # it has left before
+                kernel.host.ask(rtnetlink.del_vlan(index, default))
+        kernel.host.ask(rtnetlink.add_vlans(index, self.native, self.trunk))
+
+    def _leaves(self, default: int) -> bool:
+        return default not in (0, self.native, *self.trunk) and not self.preserve_default_vlan
 
     def check(self, kernel: Kernel) -> None:
         present = kernel.host.vlans(on_host(kernel, self.port).index)
-        for vlan in [self.vlan] if self.vlan else self.trunk:
+        untagged = rtnetlink.BRIDGE_VLAN_INFO_PVID | rtnetlink.BRIDGE_VLAN_INFO_UNTAGGED
+        wanted = {self.native: untagged} | dict.fromkeys(self.trunk, 0)
+        for vlan, flags in wanted.items():
             expect(vlan in present, f"bridge port {self.port} is not in VLAN {vlan}")
+            how = "untagged and by default" if flags else "tagged"
+            expect(present[vlan] == flags, f"bridge port {self.port} is not in VLAN {vlan} {how}")
+        for vlan in present:
+            expect(vlan in wanted or self.preserve_default_vlan, f"bridge port {self.port} is in VLAN {vlan}, too")
 
     def commands(self) -> list[str]:
-        drop = [] if self.preserve_default_vlan else [f"bridge vlan del vid {DEFAULT_VLAN} dev {self.port}"]
-        access = [f"bridge vlan add vid {self.vlan} dev {self.port} pvid untagged"] if self.vlan else []
-        return drop + access + [f"bridge vlan add vid {vlan} dev {self.port}" for vlan in self.trunk]
+        drop = [f"bridge vlan del vid {DEFAULT_VLAN} dev {self.port}"] if self._leaves(DEFAULT_VLAN) else []
+        native = f"bridge vlan add vid {self.native} dev {self.port} pvid untagged"
+        return [*drop, native, *(f"bridge vlan add vid {vlan} dev {self.port}" for vlan in self.trunk)]
 
 
 @dataclass(frozen=True)
 class EnsureGatewayAddresses(Step):
-    """The bridge has the pods' gateways as its addresses."""
+    """The bridge has the pods' gateways as its addresses. What else it has, once it has one of them, is its owner's."""
 
     bridge: str
     addresses: list[InterfaceAddress]
@@ -242,18 +294,62 @@ class EnsureGatewayAddresses(Step):
 
     def apply(self, kernel: Kernel) -> None:
         link = on_host(kernel, self.bridge)
-        for version in (4, 6):
-            wanted = [each for each in self.addresses if each.version == version]
-            present = kernel.host.addresses(link.index, version) if wanted else {}
-            for other in present:
-                if clash := self._clash(other, wanted):
-                    self._settle(kernel.host, link, other, clash)
-            if wanted and version == 6:
+        for version in sorted({each.version for each in self.addresses}):
+            if self._missing(kernel.host.addresses(link.index, version), version):
+                with own_lock():  # another network may want the bridge for its own gateway
+                    self._add(kernel.host, link, version)
+            if version == 6:
                 sysctl.prefer(self._accept_dad, "0")
-            for address in wanted:
-                if address not in present:
-                    with Tolerating(EEXIST):  # another ADD was quicker
-                        kernel.host.ask(rtnetlink.new_address(link.index, address))
+
+    def _missing(self, present: Collection[InterfaceAddress], version: int) -> list[InterfaceAddress]:
+        return [each for each in self.addresses if each.version == version and each not in present]
+
+    def _add(self, host: Rtnetlink, link: Link, version: IPVersion) -> None:
+        present = host.addresses(link.index, version)
+        missing = self._missing(present, version)
+        is_ours = any(each in present for each in self.addresses)
+        if not is_ours:
+            self._make_room(host, link, present)
+        if missing and version == 6:
+            self._prepare_ipv6(link)
+        for address in missing:
+            with Tolerating(EEXIST):  # somebody else was quicker
+                host.ask(rtnetlink.new_address(link.index, address))
+        if not is_ours and not self.force:
+            self._give_way(host, link, missing)
+
+    def _make_room(self, host: Rtnetlink, link: Link, present: Collection[InterfaceAddress]) -> None:
+        for other, wanted in self._clashes(present):
+            if not self.force:
+                raise self._in_use(other, wanted)
+            with Tolerating(EADDRNOTAVAIL):  # a subnet's first address takes its others along
+                host.ask(rtnetlink.del_address(link.index, other))
+
+    def _give_way(self, host: Rtnetlink, link: Link, added: list[InterfaceAddress]) -> None:
+        # Others know nothing of our lock, and one of ours may have held it for longer than anybody waits.
+        for other, wanted in self._clashes(host.addresses(link.index, added[0].version)) if added else []:
+            for address in added:
+                with Tolerating(EADDRNOTAVAIL):
+                    host.ask(rtnetlink.del_address(link.index, address))
+            raise self._in_use(other, wanted)
+
+    def _clashes(self, present: Collection[InterfaceAddress]) -> list[tuple[InterfaceAddress, InterfaceAddress]]:
+        """Addresses that cannot be beside a wanted one, with that: any of IPv4, of IPv6 where the networks overlap."""
+        return [
+            (other, wanted)
+            for other in present
+            for wanted in self.addresses
+            if other.version == wanted.version and other not in self.addresses
+            if other.version == 4 or overlap(wanted, other)
+        ]
+
+    def _in_use(self, other: InterfaceAddress, wanted: InterfaceAddress) -> CniError:
+        return CniError(
+            BRIDGE_IN_USE,
+            f"bridge {self.bridge} has the address {other}, wanted is {wanted}",
+            f"give this network a bridge of its own with the key bridge; or, if nobody else uses {other}, "
+            f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
+        )
 
     @property
     def _accept_dad(self) -> str:
@@ -261,21 +357,15 @@ class EnsureGatewayAddresses(Step):
         # back for a second or two after the first pod has come.
         return f"net/ipv6/conf/{self.bridge}/accept_dad"
 
-    @staticmethod
-    def _clash(other: InterfaceAddress, wanted: list[InterfaceAddress]) -> InterfaceAddress | None:
-        """Which wanted address cannot be beside `other`: any of IPv4, of IPv6 where the networks overlap."""
-        if other in wanted:
-            return None
-        return next((each for each in wanted if each.version == 4 or overlap(each, other)), None)
-
-    def _settle(self, host: Rtnetlink, link: Link, other: InterfaceAddress, wanted: InterfaceAddress) -> None:
-        if not self.force:
+    def _prepare_ipv6(self, link: Link) -> None:
+        if link.mtu < IPV6_MIN_MTU:
             raise CniError(
-                BRIDGE_IN_USE,
-                f"bridge {self.bridge} has the address {other}, wanted is {wanted}",
-                f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
+                KERNEL_REFUSED,
+                f"bridge {self.bridge} has an MTU of {link.mtu}, IPv6 needs {IPV6_MIN_MTU}",
+                "raise its MTU, which is its ports' lowest unless one was set, or leave out IPv6",
             )
-        host.ask(rtnetlink.del_address(link.index, other))
+        enable_ipv6(self.bridge)
+        sysctl.prefer(keep_addr_on_down(self.bridge), "1")
 
     def check(self, kernel: Kernel) -> None:
         link = on_host(kernel, self.bridge)
@@ -284,8 +374,16 @@ class EnsureGatewayAddresses(Step):
             expect(address in present, f"bridge {self.bridge} has no address {address}")
 
     def commands(self) -> list[str]:
-        no_dad = [f"sysctl -qw {self._accept_dad}=0"] if any(each.version == 6 for each in self.addresses) else []
-        return no_dad + [add_address_command(each, self.bridge) for each in self.addresses]
+        parameters = []
+        if any(each.version == 6 for each in self.addresses):
+            parameters = [
+                f"{disable_ipv6(self.bridge)}=0",
+                f"{keep_addr_on_down(self.bridge)}=1",
+                f"{self._accept_dad}=0",
+            ]
+        return [f"sysctl -qw {each}" for each in parameters] + [
+            add_address_command(each, self.bridge) for each in self.addresses
+        ]
 
 
 @dataclass(frozen=True)
@@ -302,10 +400,31 @@ class EnableForwarding(Step):
         return "net/ipv4/ip_forward" if self.version == 4 else "net/ipv6/conf/all/forwarding"
 
     def apply(self, kernel: Kernel) -> None:
+        if sysctl.read(self._name) != "0":
+            return
+        if self.version == 6:
+            self._keep_advertised_routes()
         sysctl.ensure(self._name, "1")
 
+    @staticmethod
+    def _keep_advertised_routes() -> None:
+        # A router takes no other's advertisements: the kernel would drop the node's own default route, if that is
+        # where it came from, unless the link is told to take them nevertheless.
+        for link in sysctl.children(IPV6_LINKS):
+            with suppress(FileNotFoundError):  # it went meanwhile
+                if link not in ("all", "default") and sysctl.read(f"{IPV6_LINKS}/{link}/accept_ra") == "1":
+                    sysctl.ensure(f"{IPV6_LINKS}/{link}/accept_ra", "2")
+
     def check(self, kernel: Kernel) -> None:
-        expect(sysctl.read(self._name) == "1", f"sysctl {self._name} is not 1")
+        expect(sysctl.read(self._name) != "0", f"sysctl {self._name} is 0")
 
     def commands(self) -> list[str]:
-        return [f"sysctl -qw {self._name}=1"]
+        if self.version == 4:
+            return [f"sysctl -qw {self._name}=1"]
+        accept_ra = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
+        return [
+            f"if [ $(sysctl -n {self._name}) = 0 ]; then",
+            f"    {accept_ra} | xargs grep -lx 1 | while read -r file; do echo 2 > $file; done",
+            f"    sysctl -qw {self._name}=1",
+            "fi",
+        ]

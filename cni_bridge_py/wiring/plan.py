@@ -12,7 +12,7 @@ from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.result import SCOPE_LINK, IPConfig, Result, Route
-from cni_bridge_py.config import NetworkConfig
+from cni_bridge_py.config import NetworkConfig, refuse_mtu
 from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.filter_steps import (
     ClearFilter,
@@ -25,6 +25,7 @@ from cni_bridge_py.wiring.filter_steps import (
 )
 from cni_bridge_py.wiring.names import Links
 from cni_bridge_py.wiring.node_steps import (
+    DEFAULT_VLAN,
     EnableBridgeNetfilter,
     EnableForwarding,
     EnsureBridge,
@@ -71,7 +72,11 @@ class Wiring:
 
 
 def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod: str) -> Wiring:
-    """Plan an attachment from the `addresses` that IPAM gave it. `pod` is `namespace/pod` where it is known."""
+    """Plan an attachment from the `addresses` that IPAM gave it. `pod` is `namespace/pod` where it is known.
+
+    Raises CniError 7 where they do not go with the configuration.
+    """
+    refuse_mtu(config.mtu, [ip.version for ip in addresses.ips])
     ips = with_gateways(config, addresses.ips)
     routes = with_default_routes(config, ips, addresses.routes)
     ends = links(config, host, ifname, ips)
@@ -81,7 +86,11 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
 
 
 def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring:
-    """Plan what is left of an attachment that was wired without addresses, now that IPAM gave it some."""
+    """Plan what is left of an attachment that was wired without addresses, now that IPAM gave it some.
+
+    Raises CniError 7 where they do not go with the configuration.
+    """
+    refuse_mtu(config.mtu, [ip.version for ip in addresses.ips])
     ips = with_gateways(config, addresses.ips)
     routes = with_default_routes(config, ips, addresses.routes)
     masqueraded = replace(pod_filter(config, links.host, links.pod_mac, ips), mac="")
@@ -158,7 +167,7 @@ def way_out(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
     steps: list[Step] = []
     if gateways := gateway_addresses(config, ips):
         if config.vlan:
-            steps.append(_vlan_gateway(config))
+            steps.append(_vlan_gateway(config, gateways[0]))
         steps.append(EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
@@ -171,10 +180,19 @@ def gateway_interface(config: NetworkConfig) -> str:
     return f"{config.bridge}.{config.vlan}" if config.vlan else config.bridge
 
 
-def _vlan_gateway(config: NetworkConfig) -> EnsureVlanGateway:
+def _vlan_gateway(config: NetworkConfig, gateway: InterfaceAddress) -> EnsureVlanGateway:
     name = gateway_interface(config)
     port = names.host_veth("gateway", name)
-    return EnsureVlanGateway(name, port, config.bridge, config.vlan, config.preserve_default_vlan)
+    return EnsureVlanGateway(
+        name,
+        names.address_mac(gateway.ip),
+        port,
+        names.host_veth_mac("", port),
+        config.bridge,
+        config.vlan,
+        config.mtu,
+        config.preserve_default_vlan,
+    )
 
 
 def cable(links: Links) -> Step:
@@ -187,8 +205,9 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     steps: list[Step] = filtered(pod_filter(config, links.host, links.pod_mac, ips))
     steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation))
     if config.vlan or config.vlan_trunk:
-        preserve = config.preserve_default_vlan
-        steps.append(SetPortVlans(links.host, config.vlan, config.vlan_trunk, preserve))
+        native = config.vlan or DEFAULT_VLAN
+        trunk = [vlan for vlan in config.vlan_trunk if vlan != native]
+        steps.append(SetPortVlans(links.host, links.bridge, native, trunk, config.preserve_default_vlan))
     steps += ipv6(links.pod, ips)
     if config.mac:
         steps.append(AnnounceMac(links.pod))

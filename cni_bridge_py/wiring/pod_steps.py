@@ -21,7 +21,16 @@ from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.names import VETH_PREFIX
-from cni_bridge_py.wiring.step import Step, add_address_command, expect, in_pod, on_host
+from cni_bridge_py.wiring.step import (
+    Step,
+    add_address_command,
+    disable_ipv6,
+    enable_ipv6,
+    expect,
+    in_pod,
+    keep_addr_on_down,
+    on_host,
+)
 
 DAD_SECONDS = 10
 """What the reference waits at most; the kernel's default takes one to two."""
@@ -123,7 +132,7 @@ class AttachToBridge(Step):
 
 @dataclass(frozen=True)
 class EnableIPv6(Step):
-    """IPv6 is on in the pod, which a container runtime may have turned off."""
+    """IPv6 is on in the pod, where a container runtime may have turned it off, and outlives the link's being down."""
 
     pod: str
 
@@ -132,14 +141,14 @@ class EnableIPv6(Step):
 
     def apply(self, kernel: Kernel) -> None:
         with kernel.inside_pod():
-            for name in self._names():
-                sysctl.ensure(name, "0")
-
-    def _names(self) -> list[str]:
-        return [f"net/ipv6/conf/{interface}/disable_ipv6" for interface in ("lo", self.pod)]
+            for interface in ("lo", self.pod):
+                enable_ipv6(interface)
+            sysctl.prefer(keep_addr_on_down(self.pod), "1")
 
     def commands(self) -> list[str]:
-        return [f"{IN_POD} sysctl -qw {name}=0" for name in self._names()]
+        parameters = [f"{disable_ipv6(interface)}=0" for interface in ("lo", self.pod)]
+        parameters.append(f"{keep_addr_on_down(self.pod)}=1")
+        return [f"{IN_POD} sysctl -qw {each}" for each in parameters]
 
 
 @dataclass(frozen=True)

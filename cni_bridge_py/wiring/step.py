@@ -8,6 +8,7 @@ from types import TracebackType
 
 from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
+from cni_bridge_py.kernel import sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.rtnetlink import Link
@@ -79,6 +80,33 @@ def on_host(kernel: Kernel, name: str) -> Link:
 def in_pod(kernel: Kernel, name: str) -> Link:
     """The pod's link of that name. Raises CniError 105 that says where there is none."""
     return _existing(kernel.pod.link(name), name, kernel.pod_netns.path)
+
+
+def enable_ipv6(interface: str) -> None:
+    """Switch IPv6 on at an interface of the namespace that the process is in; a node or a runtime may have it off.
+
+    Raises CniError 100 where the kernel has none, OSError where it cannot be switched on.
+    """
+    try:
+        sysctl.ensure(disable_ipv6(interface), "0")
+    except FileNotFoundError:
+        if sysctl.exists("net/ipv6/conf"):
+            raise
+        raise CniError(
+            KERNEL_REFUSED,
+            f"{interface} needs IPv6, which this node's kernel has not",
+            "give the pods IPv4 addresses alone, or start the node without ipv6.disable=1",
+        ) from None
+
+
+def disable_ipv6(interface: str) -> str:
+    """The parameter that switches IPv6 off at an interface."""
+    return f"net/ipv6/conf/{interface}/disable_ipv6"
+
+
+def keep_addr_on_down(interface: str) -> str:
+    """The parameter by which IPv6 addresses survive `ip link set INTERFACE down`, as those of IPv4 do."""
+    return f"net/ipv6/conf/{interface}/keep_addr_on_down"
 
 
 def _existing(link: Link | None, name: str, where: str) -> Link:

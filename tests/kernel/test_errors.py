@@ -126,6 +126,8 @@ class TestBridge:
         said = f"{error['msg']} {error['details']}"
         command = f"ip address del {present} dev {BRIDGE}"
         assert all(word in said for word in (BRIDGE, present, wanted, "forceAddress", command)), said
+        # Whose it is nobody knows but the operator: what harms no other network comes first.
+        assert "bridge of its own" in error["details"].partition("forceAddress")[0]
 
         node.run(*command.split())
         plugin.add(node, conf, pod)
@@ -140,6 +142,14 @@ class TestBridge:
         assert all(pod.ping(gateway) for gateway in GATEWAY.values())
         assert plugin.check(node, dual_stack(), pod, result).result == {}
 
+    def test_another_subnets_second_address_is_replaced_when_asked(self, node: Node, plugin: Plugin) -> None:
+        """The kernel takes it away with the first."""
+        node.run("ip", "link", "add", BRIDGE, "type", "bridge")
+        for present in ("10.99.0.1/24", "10.99.0.2/24"):
+            node.run("ip", "address", "add", present, "dev", BRIDGE)
+        add_pod(plugin, node, network(4, isGateway=True, forceAddress=True))
+        assert node.addresses(BRIDGE) == [GATEWAY[4]]
+
     @pytest.mark.parametrize("force", [False, True])
     def test_ipv6_address_of_another_network_stays(self, node: Node, plugin: Plugin, force: bool) -> None:
         node.run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -153,11 +163,49 @@ class TestBridge:
         add_pod(plugin, node, network(4))
         assert node.addresses(BRIDGE) == ["10.99.0.1/24"]
 
+    @pytest.mark.parametrize("ranges", [[[{"subnet": "fd00:22::/64"}]], dual_stack()["ipam"]["ranges"]])
+    def test_mtu_that_is_too_small_for_ipv6(self, node: Node, plugin: Plugin, ranges: Json) -> None:
+        error = refused(plugin, node, network(mtu=1279, ipam={"ranges": ranges}), node.pod())
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert BRIDGE not in node.links()
+
+    def test_mtu_that_is_too_small_for_an_address_of_a_delegate(self, used: Node, plugin: Plugin) -> None:
+        static = {"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}
+        conf = network(mtu=1279, cniVersion="1.0.0") | {"ipam": static}
+        error = refused(plugin, used, conf, used.pod())
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+
+    def test_bridge_whose_mtu_is_too_small_for_ipv6(self, node: Node, plugin: Plugin) -> None:
+        node.run(*f"ip link add {BRIDGE} up mtu 1200 type bridge".split())
+        pod = node.pod()
+        error = refused(plugin, node, network(6, isGateway=True), pod)
+        assert error["code"] == KERNEL_REFUSED
+        assert f"{BRIDGE} has an MTU of 1200, IPv6 needs 1280" in error["msg"]
+        node.run("ip", "link", "set", BRIDGE, "mtu", "1280")
+        plugin.add(node, network(6, isGateway=True), pod)
+        assert pod.ping(GATEWAY[6])
+
     @pytest.mark.parametrize("mtu", [60, 67])
     def test_mtu_that_the_kernel_refuses(self, node: Node, plugin: Plugin, mtu: int) -> None:
         error = refused(plugin, node, network(4, mtu=mtu), node.pod())
         assert error["code"] == KERNEL_REFUSED
         assert "mtu" in error["msg"].lower()
+
+
+@pytest.mark.parametrize("conf", [network(6, isGateway=True), network(6)], ids=["gateway", "no gateway"])
+def test_kernel_without_ipv6(node: Node, plugin: Plugin, conf: Json) -> None:
+    """ipv6.disable=1 takes the parameters away, too."""
+    pod = node.pod()
+    for machine in (node, pod):
+        machine.run("mount", "-t", "tmpfs", "tmpfs", "/proc/sys/net/ipv6")
+    error = plugin.call(node, "ADD", conf, pod).error
+    assert error["code"] == KERNEL_REFUSED
+    assert "needs IPv6, which this node's kernel has not" in error["msg"]
+    assert "ipv6.disable=1" in error["details"]
+    assert veths(node) == []
+    assert store_files(node) == []
+    plugin.add(node, network(4, isGateway=True, bridge="br4", name="four"), pod)
+    assert pod.ping(GATEWAY[4])
 
 
 class TestInterface:
@@ -362,6 +410,28 @@ def test_ipv6_was_turned_off_for_new_interfaces(node: Node, plugin: Plugin) -> N
     assert pod.addresses() == list(FIRST.values())
     assert all(pod.ping(gateway) for gateway in GATEWAY.values())
     assert sysctl(pod, "net.ipv6.conf.eth0.disable_ipv6") == "0"
+
+
+@pytest.mark.parametrize("prepare", ["", f"ip link add {BRIDGE} up type bridge", f"ip link add {BRIDGE} type bridge"])
+def test_ipv6_is_off_on_the_node(node: Node, plugin: Plugin, prepare: str) -> None:
+    """It is on where pods need it, and nowhere else."""
+    node.run("ip", "link", "add", "other", "type", "veth", "peer", "name", "far")
+    for scope in ("default", "all"):
+        node.run("sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=1")
+    node.run("sh", "-ec", prepare)
+    pod, result = add_pod(plugin, node, dual_stack())
+    assert plugin.check(node, dual_stack(), pod, result).result == {}
+    assert all(pod.ping(gateway) for gateway in GATEWAY.values())
+    assert sysctl(node, f"net.ipv6.conf.{BRIDGE}.disable_ipv6") == "0"
+    assert sysctl(node, "net.ipv6.conf.other.disable_ipv6") == "1"
+
+
+def test_ipv6_is_off_on_the_node_and_pods_have_none(node: Node, plugin: Plugin) -> None:
+    for scope in ("default", "all"):
+        node.run("sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=1")
+    pod, _ = add_pod(plugin, node, network(4, isGateway=True))
+    assert pod.ping(GATEWAY[4])
+    assert sysctl(node, f"net.ipv6.conf.{BRIDGE}.disable_ipv6") == "1"
 
 
 def test_ipv6_stays_off_in_a_pod_that_has_none(node: Node, plugin: Plugin) -> None:

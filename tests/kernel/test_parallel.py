@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import pytest
+
 from tests.harness import Json, Node, Plugin, Pod, Reply
 from tests.kernel.networks import (
     BRIDGE,
@@ -25,6 +27,7 @@ from tests.kernel.networks import (
 from tests.kernel.pausing import paused
 
 NO_ADDRESS = 102
+BRIDGE_IN_USE = 104
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -194,6 +197,44 @@ def overtaken(make_node: type[Node], plugin: Plugin, one: Json, two: Json) -> It
         if done:
             assert occurrence > 10, "an ADD has more to say to the kernel than that"
             return
+
+
+def own_gateway(number: int, **keys: object) -> Json:
+    """One of several networks of one bridge that all want it for their own gateway."""
+    ranges = [[{"subnet": f"10.{number}.0.0/24"}]]
+    return network(name=f"net{number}", isGateway=True, ipam={"ranges": ranges}, **keys)
+
+
+def test_two_gateways_for_one_bridge_at_any_point(make_node: type[Node], plugin: Plugin) -> None:
+    """Wherever an ADD has come to when the other's begins, the bridge has one gateway, and one of them is refused."""
+    one, two = own_gateway(1), own_gateway(2)
+    for occurrence in itertools.count(1):
+        with make_node() as node:
+            first, second = node.pod(), node.pod()
+            with paused(plugin, node, one, first, occurrence) as adding:
+                done = adding.done()
+                replies = [plugin.call(node, "ADD", two, second)]
+            replies.append(adding.result())
+            (served,) = [reply.json for reply in replies if reply.status == 0]
+            (refused,) = [reply.error for reply in replies if reply.status]
+            assert refused["code"] == BRIDGE_IN_USE
+            assert node.addresses(BRIDGE) == [f"{served['ips'][0]['gateway']}/24"]
+            assert len(veths(node)) == 1
+        if done:
+            assert occurrence > 10, "an ADD has more to say to the kernel than that"
+            return
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_gateways_for_one_bridge_at_once(node: Node, plugin: Plugin, force: bool) -> None:
+    confs = [own_gateway(number, forceAddress=force) for number in range(1, 13)]
+    pods = [node.pod() for _ in confs]
+    replies = at_once(lambda each: plugin.call(node, "ADD", *each), zip(confs, pods, strict=True))
+    served = [f"{reply.json['ips'][0]['gateway']}/24" for reply in replies if reply.status == 0]
+    assert len(served) == (12 if force else 1)
+    (address,) = node.addresses(BRIDGE)
+    assert address in served
+    assert {reply.error["code"] for reply in replies if reply.status} <= {BRIDGE_IN_USE}
 
 
 def test_layer_two_networks_at_once(node: Node, plugin: Plugin) -> None:

@@ -219,6 +219,53 @@ class TestBridgeMadeByHand:
         assert all(pod.ping(gateway) for gateway in GATEWAY.values())
 
 
+class TestOthersAddresses:
+    """What else is on the bridge, once the gateway is: an operator's, keepalived's, a load balancer's."""
+
+    @pytest.mark.parametrize("force", [False, True])
+    @pytest.mark.parametrize(
+        "other", ["10.50.0.1/24", "10.22.0.250/32", "10.22.0.9/24", "fd00:22::53/64", "fd00:22::99/128", "fd99::1/64"]
+    )
+    def test_stay(self, node: Node, plugin: Plugin, other: str, force: bool) -> None:
+        conf = dual_stack(forceAddress=force)
+        before, result = add_pod(plugin, node, conf)
+        node.run("ip", "address", "add", other, "dev", BRIDGE)
+        after, after_result = add_pod(plugin, node, conf)
+        assert sorted(node.addresses(BRIDGE)) == sorted([*GATEWAY.values(), other])
+        for pod, each in ((before, result), (after, after_result)):
+            assert plugin.check(node, conf, pod, each).result == {}
+            assert all(pod.ping(gateway) for gateway in GATEWAY.values())
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_stay_where_a_second_range_is_added(self, node: Node, plugin: Plugin, force: bool) -> None:
+        """The bridge is this network's, as one of its gateways tells; the other is made."""
+        add_pod(plugin, node, network(4, isGateway=True))
+        node.run("ip", "address", "add", "10.50.0.1/24", "dev", BRIDGE)
+        ranges = [[{"subnet": "10.22.0.0/24"}], [{"subnet": "10.23.0.0/24"}]]
+        pod, _ = add_pod(plugin, node, network(isGateway=True, forceAddress=force, ipam={"ranges": ranges}))
+        assert sorted(node.addresses(BRIDGE)) == ["10.22.0.1/24", "10.23.0.1/24", "10.50.0.1/24"]
+        assert pod.ping("10.23.0.1")
+
+
+def test_gateway_survives_the_bridges_being_down(node: Node, plugin: Plugin) -> None:
+    pod, result = add_pod(plugin, node, CONF)
+    node.run("ip", "link", "set", BRIDGE, "down")
+    node.run("ip", "link", "set", BRIDGE, "up")
+    assert sorted(node.addresses(BRIDGE)) == sorted(GATEWAY.values())
+    assert plugin.check(node, CONF, pod, result).result == {}
+    assert all(pod.ping(gateway, count=5) for gateway in GATEWAY.values())
+
+
+def test_pods_addresses_survive_the_interfaces_being_down(node: Node, plugin: Plugin) -> None:
+    pod, _ = add_pod(plugin, node, CONF)
+    before = pod.addresses()
+    pod.run("ip", "link", "set", "eth0", "down")
+    assert pod.addresses() == before
+    pod.run("ip", "link", "set", "eth0", "up")
+    assert pod.addresses() == before
+    assert all(pod.ping(gateway, count=5) for gateway in GATEWAY.values())
+
+
 @pytest.mark.parametrize("name", ["br.100", "a-b_c", "b", "fifteen-bytes-x", "brücke"])
 def test_names_of_bridges(node: Node, plugin: Plugin, name: str) -> None:
     conf = dual_stack(bridge=name)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Json, Node, Plugin
-from tests.kernel.networks import BRIDGE, add_pod, dual_stack, host_veth, network
+from tests.harness import Json, Node, Plugin, Pod
+from tests.kernel.networks import BRIDGE, add_pod, addresses_of, dual_stack, host_veth, network
 
 NOT_AS_EXPECTED = 105
 
@@ -45,12 +45,46 @@ def test_another_mtu_is_no_fault(node: Node, plugin: Plugin) -> None:
     assert plugin.check(node, conf, pod, result).result == {}
 
 
-def test_check_notices_a_bridge_that_takes_less(node: Node, plugin: Plugin) -> None:
-    """The kernel gives a bridge the least MTU of its ports."""
-    conf = network(4, mtu=1500)
+def check_of(plugin: Plugin, node: Node, conf: Json, pod: Pod, result: Json) -> Json:
+    """What CHECK and STATUS have to say, which must be nothing."""
+    assert plugin.status(node, {**conf, "cniVersion": "1.1.0"}).result == {}
+    return plugin.check(node, conf, pod, result).result
+
+
+def test_bridge_has_its_lowest_ports(node: Node, plugin: Plugin) -> None:
+    """Which is the kernel's to see to, and no pod's fault."""
+    wide, narrow = network(4, mtu=1500), network(4, mtu=1400)
+    attached = [(conf, *add_pod(plugin, node, conf)) for conf in (wide, narrow, wide)]
+    assert node.link(BRIDGE)["mtu"] == 1400
+    assert [pod.link("eth0")["mtu"] for _, pod, _ in attached] == [1500, 1400, 1500]
+    for conf, pod, result in attached:
+        assert check_of(plugin, node, conf, pod, result) == {}
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
+@pytest.mark.parametrize(("before", "after"), [(1400, 1450), (1450, 1400), (0, 1400), (1400, 0)])
+def test_configuration_was_changed(node: Node, plugin: Plugin, version: str, before: int, after: int) -> None:
+    """Pods keep what they were made with."""
+    old, new = (network(4, mtu=mtu, cniVersion=version) for mtu in (before, after))
+    pod, result = add_pod(plugin, node, old)
+    assert check_of(plugin, node, new, pod, result) == {}
+    second, second_result = add_pod(plugin, node, new)
+    assert second.link("eth0")["mtu"] == (after or 1500)
+    for each, its_result in ((pod, result), (second, second_result)):
+        assert check_of(plugin, node, new, each, its_result) == {}
+    assert second.ping(addresses_of(result)[0])
+
+
+@pytest.mark.parametrize("mtu", [1300, 9000])
+def test_bridge_made_by_hand_has_another(node: Node, plugin: Plugin, mtu: int) -> None:
+    """What somebody has set stays, and pods have what the configuration says."""
+    node.run(*f"ip link add {BRIDGE} type bridge".split())
+    node.run(*f"ip link set {BRIDGE} mtu {mtu} up".split())
+    conf = dual_stack(mtu=4000)
     pod, result = add_pod(plugin, node, conf)
-    add_pod(plugin, node, network(4, mtu=1400))
-    assert "bridge cni0 has MTU 1400" in plugin.check(node, conf, pod, result).error["msg"]
+    assert (node.link(BRIDGE)["mtu"], pod.link("eth0")["mtu"]) == (mtu, 4000)
+    assert mtus(result) == [mtu, 4000, 4000]
+    assert check_of(plugin, node, conf, pod, result) == {}
 
 
 def test_what_others_say_of_an_interface_is_no_fault(node: Node, plugin: Plugin) -> None:

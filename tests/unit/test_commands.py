@@ -37,6 +37,7 @@ MAC = "0a:58:0a:01:00:01"
 MAC_2 = "0a:58:0a:01:00:02"
 
 CHAIN = "inet cni-bridge-py masquerade-net"
+TAKE_ADVERTISEMENTS = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/ | xargs grep -lx 1"
 IN_POD = "nsenter --net=$POD"
 GUARD_CHAIN = "bridge cni-bridge-py macspoofchk"
 GUARD_HOOK = "{ type filter hook prerouting priority -300; policy accept; }"
@@ -65,33 +66,64 @@ TABLE: list[tuple[Step, list[str]]] = [
     ),
     (EnableBridgeNetfilter("cni0"), ["ip link set cni0 type bridge nf_call_iptables 1 nf_call_ip6tables 1"]),
     (
-        EnsureVlanGateway("cni0.100", "veth9", "cni0", 100, False),
+        EnsureVlanGateway("cni0.100", MAC, "veth9", MAC_2, "cni0", 100, 0, False),
         [
-            "ip link add cni0.100 up type veth peer name veth9",
-            "ip link set veth9 master cni0 up",
+            f"ip link add cni0.100 address {MAC} type veth peer name veth9 address {MAC_2}",
+            "ip link set veth9 master cni0",
             "bridge vlan del vid 1 dev veth9",
             "bridge vlan add vid 100 dev veth9 pvid untagged",
+            "ip link set veth9 up",
+            "ip link set cni0.100 up",
         ],
     ),
-    (SetPortVlans("veth1", 100, [], True), ["bridge vlan add vid 100 dev veth1 pvid untagged"]),
     (
-        SetPortVlans("veth1", 0, [7, 8], False),
+        EnsureVlanGateway("cni0.100", MAC, "veth9", MAC_2, "cni0", 100, 1400, True),
+        [
+            f"ip link add cni0.100 address {MAC} mtu 1400 type veth peer name veth9 address {MAC_2} mtu 1400",
+            "ip link set veth9 master cni0",
+            "bridge vlan add vid 100 dev veth9 pvid untagged",
+            "ip link set veth9 up",
+            "ip link set cni0.100 up",
+        ],
+    ),
+    (SetPortVlans("veth1", "cni0", 100, [], True), ["bridge vlan add vid 100 dev veth1 pvid untagged"]),
+    # The default VLAN, which the port is in, becomes the native one or one of the trunk.
+    (
+        SetPortVlans("veth1", "cni0", 1, [7], False),
+        ["bridge vlan add vid 1 dev veth1 pvid untagged", "bridge vlan add vid 7 dev veth1"],
+    ),
+    (
+        SetPortVlans("veth1", "cni0", 7, [1], False),
+        ["bridge vlan add vid 7 dev veth1 pvid untagged", "bridge vlan add vid 1 dev veth1"],
+    ),
+    (
+        SetPortVlans("veth1", "cni0", 7, [8], False),
         [
             "bridge vlan del vid 1 dev veth1",
-            "bridge vlan add vid 7 dev veth1",
+            "bridge vlan add vid 7 dev veth1 pvid untagged",
             "bridge vlan add vid 8 dev veth1",
         ],
     ),
     (
         EnsureGatewayAddresses("cni0", [parse_address("10.1.0.1/16"), parse_address("fd00::1/64")], False),
         [
+            "sysctl -qw net/ipv6/conf/cni0/disable_ipv6=0",
+            "sysctl -qw net/ipv6/conf/cni0/keep_addr_on_down=1",
             "sysctl -qw net/ipv6/conf/cni0/accept_dad=0",
             "ip address add 10.1.0.1/16 broadcast + dev cni0",
             "ip address add fd00::1/64 nodad dev cni0",
         ],
     ),
     (EnableForwarding(4), ["sysctl -qw net/ipv4/ip_forward=1"]),
-    (EnableForwarding(6), ["sysctl -qw net/ipv6/conf/all/forwarding=1"]),
+    (
+        EnableForwarding(6),
+        [
+            "if [ $(sysctl -n net/ipv6/conf/all/forwarding) = 0 ]; then",
+            f"    {TAKE_ADVERTISEMENTS} | while read -r file; do echo 2 > $file; done",
+            "    sysctl -qw net/ipv6/conf/all/forwarding=1",
+            "fi",
+        ],
+    ),
     (
         EnsureMasquerade(
             "net", [parse_address("10.1.0.0/16")], [parse_address("10.0.0.0/8"), parse_address("fd00::/8")]
@@ -186,6 +218,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         [
             f"{IN_POD} sysctl -qw net/ipv6/conf/lo/disable_ipv6=0",
             f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0",
+            f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/keep_addr_on_down=1",
         ],
     ),
     (SetUp("eth0"), [f"{IN_POD} ip link set eth0 up"]),

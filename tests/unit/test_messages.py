@@ -84,7 +84,7 @@ NEWROUTE, GETROUTE = 24, 26
 NEW_ROUTE = REQUEST | CREATE
 UP = {"flags": 1, "change": 1}
 
-BRVLAN, SKIP_STATS = 2, 8
+BRVLAN_COMPRESSED, SKIP_STATS = 4, 8
 """RTEXT_FILTER_*"""
 
 MASTER, PVID, UNTAGGED = 1, 2, 4
@@ -99,7 +99,10 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     (rtnetlink.get_link("veth1"), (GETLINK, REQUEST, {"IFLA_IFNAME": "veth1", "IFLA_EXT_MASK": SKIP_STATS})),
     (rtnetlink.get_link_by_index(5), (GETLINK, REQUEST, {"index": 5, "IFLA_EXT_MASK": SKIP_STATS})),
     (rtnetlink.get_links(), (GETLINK, REQUEST | DUMP, {"IFLA_EXT_MASK": SKIP_STATS})),
-    (rtnetlink.get_vlans(), (GETLINK, REQUEST | DUMP, {"family": socket.AF_BRIDGE, "IFLA_EXT_MASK": BRVLAN})),
+    (
+        rtnetlink.get_vlans(),
+        (GETLINK, REQUEST | DUMP, {"family": socket.AF_BRIDGE, "IFLA_EXT_MASK": BRVLAN_COMPRESSED}),
+    ),
     (
         rtnetlink.new_bridge("cni0", MAC, 1400, True),
         (
@@ -361,21 +364,30 @@ def test_links(message: Message, expected: tuple[int, int, dict[str, Any]]) -> N
     assert decode(ifinfmsg, message) == expected
 
 
+RANGE_BEGIN, RANGE_END = 8, 16
+
 VLAN_MESSAGES = [
-    (rtnetlink.add_vlan(5, 100, access=True), SETLINK, PVID | UNTAGGED),
-    (rtnetlink.add_vlan(5, 100, access=False), SETLINK, 0),
-    (rtnetlink.del_vlan(5, 100), DELLINK, 0),
+    (rtnetlink.add_vlans(5, 100, []), SETLINK, [(100, PVID | UNTAGGED)]),
+    (rtnetlink.add_vlans(5, 1, [7, 9]), SETLINK, [(1, PVID | UNTAGGED), (7, 0), (9, 0)]),
+    (
+        rtnetlink.add_vlans(5, 3, [1, 2, 4, 5, 6, 4094]),
+        SETLINK,
+        [
+            *[(3, PVID | UNTAGGED), (1, RANGE_BEGIN), (2, RANGE_END)],
+            *[(4, RANGE_BEGIN), (6, RANGE_END), (4094, 0)],
+        ],
+    ),
+    (rtnetlink.del_vlan(5, 100), DELLINK, [(100, 0)]),
 ]
 
 
-@pytest.mark.parametrize(("message", "kind", "flags"), VLAN_MESSAGES)
-def test_vlans(message: Message, kind: int, flags: int) -> None:
-    info = {"IFLA_BRIDGE_VLAN_INFO": {"flags": flags, "vid": 100} if flags else {"vid": 100}}
-    assert decode(ifinfmsg, message) == (
-        kind,
-        REQUEST,
-        {"family": socket.AF_BRIDGE, "index": 5, "IFLA_AF_SPEC": info},
-    )
+@pytest.mark.parametrize(("message", "kind", "vlans"), VLAN_MESSAGES)
+def test_vlans(message: Message, kind: int, vlans: list[tuple[int, int]]) -> None:
+    decoded = ifinfmsg(netlink.encode(message, 1))
+    decoded.decode()
+    assert (message.type, message.flags, decoded["family"], decoded["index"]) == (kind, 0, socket.AF_BRIDGE, 5)
+    infos = decoded.get_attr("IFLA_AF_SPEC").get_attrs("IFLA_BRIDGE_VLAN_INFO")
+    assert [(info["vid"], info["flags"]) for info in infos] == vlans
 
 
 @pytest.mark.parametrize(("message", "expected"), ADDRESS_MESSAGES)
@@ -674,7 +686,7 @@ TESTED = {
         "set_port",
         "set_vlan_filtering",
         "set_netfilter",
-        "add_vlan",
+        "add_vlans",
         "del_vlan",
         "del_link",
         "new_address",
@@ -686,6 +698,7 @@ TESTED = {
         "master",
         "alias",
         "address",
+        "mtu",
     },
     nftables: {
         "new_table",
@@ -794,6 +807,7 @@ NOTHING: dict[str, Any] = {
     "isolated": False,
     "vlan_filtering": False,
     "netfilter": False,
+    "default_vlan": 0,
     "takes_first_ports_mac": False,
 }
 VETH = NOTHING | {
@@ -863,6 +877,7 @@ def test_reads_a_link(slave_data: list[Any], modes: dict[str, bool]) -> None:
     [
         ([("IFLA_BR_STP_STATE", 1), ("IFLA_BR_VLAN_FILTERING", 0)], {}),
         ([("IFLA_BR_VLAN_FILTERING", 1)], {"vlan_filtering": True}),
+        ([("IFLA_BR_VLAN_DEFAULT_PVID", 4094)], {"default_vlan": 4094}),
         ([("IFLA_BR_BRIDGE_ID", {"prio": 128, "addr": "00:00:00:00:00:00"})], {"takes_first_ports_mac": True}),
         ([("IFLA_BR_BRIDGE_ID", {"prio": 128, "addr": MAC})], {}),
         ([("IFLA_BR_NF_CALL_IPTABLES", 1), ("IFLA_BR_NF_CALL_IP6TABLES", 1)], {"netfilter": True}),
@@ -889,8 +904,9 @@ def test_reads_the_vlans_of_a_port() -> None:
         attributes = [("IFLA_IFNAME", f"veth{index}"), ("IFLA_AF_SPEC", {"attrs": infos})]
         return answer(ifinfmsg, attributes, family=socket.AF_BRIDGE, index=index)
 
-    rtnl = AnsweringRtnetlink(port(4, (7, 0)), port(5, (1, PVID | UNTAGGED), (100, 0)), port(6))
-    assert rtnl.vlans(5) == {1: PVID | UNTAGGED, 100: 0}
+    trunk = (100, RANGE_BEGIN), (102, RANGE_END), (7, UNTAGGED)
+    rtnl = AnsweringRtnetlink(port(4, (7, 0)), port(5, (1, PVID | UNTAGGED), *trunk), port(6))
+    assert rtnl.vlans(5) == {1: PVID | UNTAGGED, 7: UNTAGGED, 100: 0, 101: 0, 102: 0}
     assert rtnl.vlans(6) == rtnl.vlans(9) == {}
     assert rtnl.asked[0] == rtnetlink.get_vlans()
 

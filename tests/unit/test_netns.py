@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 from pathlib import Path
 
 import pytest
 
-from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
+from cni_bridge_py.kernel import netns as module
+from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace, own_lock
 
 OWN = "/proc/self/ns/net"
 
@@ -61,3 +63,35 @@ def test_refuses_what_is_no_namespace(tmp_path: Path, make: object, reason: str)
 def test_refuses_what_is_no_path(path: str) -> None:
     with pytest.raises(NotANetworkNamespace, match=r"."):
         NetNS(path)
+
+
+def is_locked() -> bool:
+    """Whether somebody holds this namespace's lock."""
+    with open(OWN) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_the_namespaces_lock_is_ones_at_a_time() -> None:
+    before = open_files()
+    with own_lock():
+        assert is_locked()
+    assert not is_locked()
+    assert open_files() == before
+
+
+def test_the_lock_is_let_go_after_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), own_lock():
+        _ = 1 / 0
+    assert not is_locked()
+
+
+def test_whoever_never_lets_go_of_the_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    with open(OWN) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with own_lock():
+            assert is_locked()

@@ -40,7 +40,7 @@ from cni_bridge_py.wiring.pod_steps import (
     UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
-from tests.unit.support import add_route, ip_config, network, route_to
+from tests.unit.support import add_route, ip_config, network, refusal, route_to
 
 HOST = "veth0123456789a"
 HOST_MAC = host_veth_mac("net", HOST)
@@ -54,6 +54,7 @@ NO_GATEWAY = ip_config("10.1.0.2/16", "")
 MAC_4 = "0a:58:0a:01:00:02"
 MAC_6 = address_mac(parse_ip("fd00::2"))
 GATEWAY_MAC_4 = "0a:58:0a:01:00:01"
+GATEWAY_PORT = host_veth("gateway", "cni0.100")
 GATEWAY_MAC_6 = address_mac(parse_ip("fd00::1"))
 L2_MAC = "0a:58:4f:c9:4f:4c"
 
@@ -488,20 +489,29 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         {"vlan": 100},
         [],
         [],
-        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, 100, [], True), SetUp("eth0")],
+        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, "cni0", 100, [], False), SetUp("eth0")],
     ),
-    "vlan with isGateway, without the default VLAN": (
-        {"vlan": 100, "preserveDefaultVlan": False, "isGateway": True},
+    "vlan with isGateway, with the default VLAN": (
+        {"vlan": 100, "preserveDefaultVlan": True, "isGateway": True, "mtu": 1400},
         [IPV4],
         [],
         [
-            bridge(vlans=True),
-            EnsureVlanGateway("cni0.100", host_veth("gateway", "cni0.100"), "cni0", 100, False),
+            bridge(mtu=1400, vlans=True),
+            EnsureVlanGateway(
+                "cni0.100",
+                GATEWAY_MAC_4,
+                GATEWAY_PORT,
+                host_veth_mac("", GATEWAY_PORT),
+                "cni0",
+                100,
+                1400,
+                True,
+            ),
             gateways("10.1.0.1/16", name="cni0.100"),
             EnableForwarding(4),
-            veth(MAC_4),
+            veth(MAC_4, mtu=1400),
             port(),
-            SetPortVlans(HOST, 100, [], False),
+            SetPortVlans(HOST, "cni0", 100, [], True),
             SetUp("eth0"),
             address("10.1.0.2/16"),
         ],
@@ -510,7 +520,19 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         {"vlanTrunk": [{"minID": 10, "maxID": 12}, {"id": 7}]},
         [],
         [],
-        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, 0, [7, 10, 11, 12], True), SetUp("eth0")],
+        [
+            bridge(vlans=True),
+            veth(L2_MAC),
+            port(),
+            SetPortVlans(HOST, "cni0", 1, [7, 10, 11, 12], False),
+            SetUp("eth0"),
+        ],
+    ),
+    "vlanTrunk with vlan, which is the native one": (
+        {"vlanTrunk": [{"minID": 10, "maxID": 12}, {"id": 1}], "vlan": 11},
+        [],
+        [],
+        [bridge(vlans=True), veth(L2_MAC), port(), SetPortVlans(HOST, "cni0", 11, [1, 10, 12], False), SetUp("eth0")],
     ),
     "promiscMode": ({"promiscMode": True}, [], [], [bridge(promisc=True), veth(L2_MAC), port(), SetUp("eth0")]),
     "forceAddress": (
@@ -552,6 +574,13 @@ def test_an_attachment_that_gets_its_addresses_later_has_the_same_steps(case: st
     assert kinds[0] == kinds[1]
     unlike = (EnsureBridge, CreateVethPair, GuardMac)
     assert all(step in at_once.steps for step in first.steps + then.steps if not isinstance(step, unlike))
+
+
+def test_an_mtu_that_is_too_small_for_an_address_that_a_delegate_gave() -> None:
+    error = refusal(steps_of, {"mtu": 1279}, [IPV4, IPV6], [])
+    assert (error.code, error.msg) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+    assert steps_of({"mtu": 1279}, [IPV4], [])
+    assert steps_of({"mtu": 1280}, [IPV6], [])
 
 
 def test_whose_pod_it_is_becomes_the_hosts_ends_alias() -> None:
