@@ -69,6 +69,9 @@ MOST_STARTS = 50
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
 """Symbols that no library has."""
 
+PYTHONS = ("3.11", "3.12", "3.13")
+"""Those that snapshot.c knows the inside of."""
+
 WRITABLE = {".data", ".data.rel", ".data.rel.local", ".bss", ".PyRuntime", ".probes", ".tbss", ".tdata", ".init_array"}
 """Sections of Python's library that are writable. python.lds has those to save; thread-local ones are new in each
 process; .probes is SystemTap's; .data.rel.ro is written by nobody but a dynamic loader."""
@@ -150,6 +153,9 @@ def static_library() -> Path:
 
     Raises NoStaticLibraryError.
     """
+    if sysconfig.get_python_version() not in PYTHONS:
+        msg = f"{sys.executable} is Python {sysconfig.get_python_version()}; what is known is {', '.join(PYTHONS)}"
+        raise NoStaticLibraryError(msg)
     library = Path(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY"))
     headers = Path(sysconfig.get_path("include"), "internal/pycore_runtime.h")
     for file in (library, headers):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import netaddr
 import pytest
 
 from bundle.build import NO_STATIC_LIBRARY
-from tests.bundle import CHECKOUT, build_executable, make_executable
+from tests.bundle import CHECKOUT, SYSTEM_PYTHON, build_executable, make_executable
 
 
 def checkout_in(directory: Path) -> Path:
@@ -70,6 +69,7 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     ("lacking", "said"),
     [
         ("build.sysconfig.get_config_var = lambda name: '/nowhere'", "install libpython"),
+        ("build.PYTHONS = ('3.99',)", "3.99"),
         ("build.THREAD_LOCALS.clear(); build.WRITABLE.remove('.bss')", ".bss"),
         ("build.Symbols.missing_modules = lambda self: ['_struct']", "_struct"),
     ],
@@ -79,9 +79,8 @@ def test_a_python_that_cannot_become_an_executable_is_told_apart(tmp_path: Path,
         f"import sys; sys.argv[1:] = ['--output', 'made']; from bundle import build; {lacking}; sys.exit(build.main())"
     )
     env = os.environ | {"PYTHONPATH": f"{CHECKOUT}:{Path(netaddr.__file__).parent.parent}"}
-    python = "/usr/bin/python3" if "get_config_var" not in lacking else sys.executable
     done = subprocess.run(
-        [python, "-c", script, "--output", "made"], cwd=tmp_path, env=env, capture_output=True, text=True
+        [SYSTEM_PYTHON, "-c", script, "--output", "made"], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == NO_STATIC_LIBRARY, done
     assert said in done.stderr.splitlines()[-1]

@@ -1,7 +1,7 @@
 """What a call of the executable asks of the kernel, whatever the machine. Whoever raises a figure says why.
 
-Counted is from the reading of the configuration on. What comes before is the process's start, which the builds of Python
-and of the C library differ in, and which is only kept from growing; memory is their affair as well.
+Counted is from the reading of the configuration on. What comes before is the process's start, which the builds of
+Python and of the C library differ in, and which is only kept from growing; memory is their affair as well.
 """
 
 from __future__ import annotations
