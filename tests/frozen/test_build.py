@@ -47,7 +47,7 @@ def test_two_builds_in_different_places_are_the_same_bytes(tmp_path: Path, root:
 
 def test_another_source_is_another_executable(tmp_path: Path) -> None:
     other = checkout_in(tmp_path / "other")
-    module = other / "cni_bridge_py/kernel/sysfs.py"
+    module = other / "cni_bridge_py/__init__.py"
     module.write_text(module.read_text() + "\nCHANGED = 1\n")
     make_executable(tmp_path / "changed", other)
     assert (tmp_path / "changed").read_bytes() != build_executable().read_bytes()
