@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import REFERENCE_BIN_DIR, Json, Node, Plugin, Pod, Reply
+from tests.harness import Json, Node, Plugin, Pod, Reply
 from tests.kernel.networks import (
     NAME,
     add_pod,
@@ -20,24 +20,32 @@ from tests.kernel.networks import (
     store_files,
     veths,
 )
+from tests.reference import releases
 
-# The newest version that Debian's reference plugins speak.
+# The newest version that every release of the reference here speaks.
 VERSION = "1.0.0"
 NO_ADDRESS = 102
 EXHAUSTED = "no IP addresses available in range set"
 CONF = dual_stack(cniVersion=VERSION)
 
 
+@pytest.fixture(scope="session", params=releases.RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    """A release of the reference."""
+    release: str = request.param
+    return release
+
+
 @pytest.fixture(scope="session")
-def reference() -> Plugin:
+def reference(release: str) -> Plugin:
     """The reference's host-local, which is called as a bridge plugin calls it."""
-    return Plugin(REFERENCE_BIN_DIR / "host-local")
+    return Plugin(releases.bin_dir(release) / "host-local")
 
 
 @pytest.fixture(scope="session")
-def reference_bridge() -> Plugin:
+def reference_bridge(release: str) -> Plugin:
     """The reference's bridge, which calls the reference's host-local."""
-    return Plugin(REFERENCE_BIN_DIR / "bridge")
+    return releases.reference(release)
 
 
 def few(**keys: Any) -> Json:

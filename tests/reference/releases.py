@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests import newest
 from tests.harness import REFERENCE_BIN_DIR, Plugin
 
@@ -11,6 +13,11 @@ NEWEST, DEBIAN = "1.9.1", "1.1.1"
 RELEASES = (NEWEST, DEBIAN)
 
 
+def bin_dir(release: str) -> Path:
+    """Where the release's plugins are."""
+    return newest.reference_dir() if release == NEWEST else REFERENCE_BIN_DIR
+
+
 def reference(release: str) -> Plugin:
     """The release's bridge, which calls the release's host-local."""
-    return Plugin((newest.reference_dir() if release == NEWEST else REFERENCE_BIN_DIR) / "bridge")
+    return Plugin(bin_dir(release) / "bridge")
