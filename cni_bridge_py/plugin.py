@@ -46,8 +46,7 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: wire the pod, or leave no trace of it."""
     config = read_config(raw, request.args)
     _need_root()
-    with _pod_netns(request) as netns, ExitStack() as undo:
-        kernel = Kernel(netns)
+    with _pod_netns(request) as netns, Kernel(netns) as kernel, ExitStack() as undo:
         ipam = _ipam(config, request, kernel)
         if isinstance(ipam, Delegated):
             wiring = _cable_first(config, request, kernel, ipam, undo)
@@ -101,13 +100,12 @@ def delete(request: Request, raw: dict[str, Any]) -> None:
     _need_root()
     ips = config.prev_result.ips if config.prev_result else []
     try:
-        with _pod_netns(request) as netns:
-            kernel = Kernel(netns)
+        with _pod_netns(request) as netns, Kernel(netns) as kernel:
             foreign = plan.foreign_detachment(request.ifname, config.prev_result)
             _unwire(config, request, kernel, _ipam(config, request, kernel), ips, foreign)
     except NoPodNamespace:
-        kernel = Kernel()
-        _unwire(config, request, kernel, _ipam(config, request, kernel), ips)
+        with Kernel() as kernel:
+            _unwire(config, request, kernel, _ipam(config, request, kernel), ips)
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
@@ -116,8 +114,7 @@ def check(request: Request, raw: dict[str, Any]) -> None:
     _need_root()
     if not config.prev_result:
         raise CniError(INVALID_CONFIG, "Required prevResult missing: CHECK needs the result of the ADD")
-    with _pod_netns(request) as netns:
-        kernel = Kernel(netns)
+    with _pod_netns(request) as netns, Kernel(netns) as kernel:
         links = _links_of(config.prev_result, config, request)
         ips = _ips_of(config.prev_result, request)
         routes = _routes_of(config.prev_result, config, ips)

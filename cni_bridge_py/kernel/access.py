@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from cni_bridge_py.kernel.netns import Inside, NetNS
 from cni_bridge_py.kernel.nftables import Nftables
 from cni_bridge_py.kernel.rtnetlink import Rtnetlink
 
 
 class Kernel:
-    """Sockets into the host's namespace and, where there is one, into the pod's; each made when first used."""
+    """Sockets into the host's namespace and, where there is one, into the pod's; each made when first used.
+
+    As a context manager, closes them. Python would close them, too, but not before it has written a warning.
+    """
 
     def __init__(self, netns: NetNS | None = None) -> None:
         self.netns = netns
         self._host: Rtnetlink | None = None
         self._pod: Rtnetlink | None = None
         self._nftables: Nftables | None = None
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for each in (self._host, self._pod, self._nftables):
+            if each:
+                each.close()
 
     @property
     def host(self) -> Rtnetlink:

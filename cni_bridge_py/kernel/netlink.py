@@ -160,6 +160,11 @@ class NetlinkSocket:
         with suppress(OSError):  # kernels before 4.20: dumps come unfiltered, and every reader filters again
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 
+    def close(self) -> None:
+        """Close the socket; the kernel would, too, when the process ends."""
+        with suppress(OSError):
+            self._socket.close()
+
     def ask(self, message: Message) -> None:
         """Send a request that changes something, and wait until the kernel has done so.
 
