@@ -50,6 +50,13 @@ if [ ${#packages[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
+# A kernel as a program, for tests that this machine's kernel has no part for (tests/uml). Not every distribution and
+# processor has it, and those tests are skipped without.
+if ! command -v linux.uml >/dev/null && apt-cache show user-mode-linux >/dev/null 2>&1; then
+    echo "Installing Debian packages: user-mode-linux kmod"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends user-mode-linux kmod >/dev/null
+fi
+
 if ! sha256sum --status --check "$stamp" 2>/dev/null; then
     echo "Installing Python packages in $venv"
     python3 -m venv --clear "$venv"

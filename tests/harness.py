@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -101,6 +102,13 @@ with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) 
     client.send(b"?")
     print(client.recv(64).decode())
 """
+
+
+@cache
+def filters_vlans() -> bool:
+    """Whether the kernel has CONFIG_BRIDGE_VLAN_FILTERING; tests with the marker `vlan_filtering` need that."""
+    probe = ("unshare", "--net", "ip", "link", "add", "probe", "type", "bridge", "vlan_filtering", "1")
+    return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 
 
 class Machine:

@@ -36,6 +36,12 @@ CONFIGURATIONS: dict[str, Json] = {
     "bridge netfilter": {"bridgeNetfilter": True, "isGateway": True, "ipam": IPV4},
     "layer 2 alone": {"ipam": {}},
 }
+VLANS: dict[str, Json] = {
+    "VLAN": {"vlan": 100, "isGateway": True, "mtu": 1400, "ipam": DUAL},
+    "VLAN, and the default one": {"vlan": 100, "preserveDefaultVlan": True, "ipam": IPV4},
+    "trunk": {"vlanTrunk": [{"minID": 1, "maxID": 9}, {"id": 12}], "isGateway": True, "ipam": IPV4},
+    "trunk with a native VLAN": {"vlan": 9, "vlanTrunk": [{"minID": 1, "maxID": 9}], "ipam": {}},
+}
 
 
 def explain(plugin: Plugin, node: Node, conf: Json, verb: str = "ADD") -> str:
@@ -48,6 +54,7 @@ def state(node: Node, pod: Pod) -> Json:
     seen = {"node": node.snapshot(), "pod": (pod.addresses(), pod.link("eth0"))}
     routes = [route for version in (4, 6) for route in pod.routes(version, table="all")]
     # The kernel adds those of link-local addresses when it finds the time.
+    seen["vlans"] = node.run("bridge", "vlan", "show").stdout
     seen["tables"] = [route for route in routes if not route["dst"].startswith(("fe80:", "ff00:"))]
     kept: Json = without(seen, {"leases", "ifindex", "link_index", "link_netnsid", "link_netns", "linkinfo"})
     return kept
@@ -61,9 +68,11 @@ def without(value: Any, keys: set[str]) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    "name", [*CONFIGURATIONS, *(pytest.param(name, marks=pytest.mark.vlan_filtering) for name in VLANS)]
+)
 def test_the_script_makes_what_the_plugin_makes(name: str, plugin: Plugin, make_node: Any) -> None:
-    conf = BASE | CONFIGURATIONS[name]
+    conf = BASE | (CONFIGURATIONS | VLANS)[name]
     typed, called = make_node(), make_node()
     by_hand, by_plugin = typed.pod("example"), called.pod("example")
     typed.run("sh", "-e", input=explain(plugin, typed, conf))
