@@ -226,7 +226,7 @@ def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
 
     def attached() -> Iterator[tuple[str, IPAddress]]:
         for link in kernel.host.links():
-            if link.mac == names.host_veth_mac(config.name, link.name):
+            if names.is_host_veth(config.name, link.name, link.mac):
                 try:
                     found = [kernel.host.addresses(link.peer, version, link.peer_netns) for version in (4, 6)]
                 except NetlinkError:

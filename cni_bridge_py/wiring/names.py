@@ -60,6 +60,12 @@ def host_veth_mac(network: str, name: str) -> str:
     return (HOST_MAC_PREFIX + _digest(f"{network} {name}".encode())[:4]).hex(":")
 
 
+def is_host_veth(network: str, name: str, mac: str) -> bool:
+    """Whether a link of that name and MAC is a host veth of that network; those of former versions began with 02."""
+    former = (b"\x02" + _digest(f"{network} {name}".encode())[:5]).hex(":")
+    return mac in (host_veth_mac(network, name), former)
+
+
 def address_mac(ip: IPAddress) -> str:
     """The MAC that goes with an address, so that neighbours' entries stay true when it is used again.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.cni.request import why_not_ifname
-from cni_bridge_py.wiring.names import address_mac, host_veth, host_veth_mac, pod_mac
+from cni_bridge_py.wiring.names import address_mac, host_veth, host_veth_mac, is_host_veth, pod_mac
 from tests.unit.support import ip_config
 
 CONTAINER_IDS = st.text(string.ascii_letters + string.digits + "_.-", min_size=1, max_size=70)
@@ -79,6 +79,14 @@ def test_the_host_veths_name_is_one_for_the_kernel(container_id: str, ifname: st
 def test_the_host_veths_mac_tells_whose_network_it_is_of() -> None:
     assert host_veth_mac("net", "veth1") != host_veth_mac("other", "veth1")
     assert host_veth_mac("net", "veth1") != host_veth_mac("net", "veth2")
+
+
+@pytest.mark.parametrize("mac", ["fe:ff:65:93:39:f3", "02:65:93:39:f3:f9"])
+def test_a_host_veth_is_known_by_its_mac(mac: str) -> None:
+    """The second is a former version's."""
+    assert is_host_veth("net", "veth4935c4fb63a", mac)
+    assert not is_host_veth("other", "veth4935c4fb63a", mac)
+    assert not is_host_veth("net", "veth4935c4fb63b", mac)
 
 
 @given(CONTAINER_IDS, IFNAMES, st.binary(min_size=6, max_size=6))
