@@ -94,8 +94,8 @@ def enable_ipv6(interface: str) -> None:
             raise
         raise CniError(
             KERNEL_REFUSED,
-            f"{interface} needs IPv6, which this node's kernel has not",
-            "give the pods IPv4 addresses alone, or start the node without ipv6.disable=1",
+            "pods are to have IPv6 addresses, and this node's kernel has no IPv6",
+            "give them IPv4 addresses alone, or start the node without ipv6.disable=1",
         ) from None
 
 

@@ -200,7 +200,7 @@ def test_kernel_without_ipv6(node: Node, plugin: Plugin, conf: Json) -> None:
         machine.run("mount", "-t", "tmpfs", "tmpfs", "/proc/sys/net/ipv6")
     error = plugin.call(node, "ADD", conf, pod).error
     assert error["code"] == KERNEL_REFUSED
-    assert "needs IPv6, which this node's kernel has not" in error["msg"]
+    assert "this node's kernel has no IPv6" in error["msg"]
     assert "ipv6.disable=1" in error["details"]
     assert veths(node) == []
     assert store_files(node) == []
