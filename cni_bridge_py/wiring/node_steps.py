@@ -17,6 +17,7 @@ from cni_bridge_py.kernel.netns import own_lock
 from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 from cni_bridge_py.wiring.step import (
     Step,
+    accept_ra,
     add_address_command,
     disable_ipv6,
     enable_ipv6,
@@ -30,8 +31,6 @@ DEFAULT_VLAN = 1
 
 ETH_DATA_LEN = 1500
 """linux/if_ether.h: the MTU of a veth that is given none."""
-
-IPV6_LINKS = "net/ipv6/conf"
 
 NO_MAC = "00:00:00:00:00:00"
 
@@ -97,12 +96,8 @@ class EnsureBridge(Step):
     def _ignore_advertisements(self, kernel: Kernel, link: Link) -> None:
         """No pod's router advertisement becomes the node's route; a node that has its own from this bridge keeps it."""
         with suppress(OSError):  # IPv6 is off
-            if sysctl.read(self._accept_ra) != "0" and not kernel.host.has_advertised_route(link.index):
-                sysctl.prefer(self._accept_ra, "0")
-
-    @property
-    def _accept_ra(self) -> str:
-        return f"net/ipv6/conf/{self.name}/accept_ra"
+            if sysctl.read(accept_ra(self.name)) != "0" and not kernel.host.has_advertised_route(link.index):
+                sysctl.prefer(accept_ra(self.name), "0")
 
     def _flags(self) -> int:
         return rtnetlink.IFF_UP | (rtnetlink.IFF_PROMISC if self.promisc else 0)
@@ -125,7 +120,7 @@ class EnsureBridge(Step):
         return [
             f"ip link add {self.name} up{address}{mtu} type bridge{' vlan_filtering 1' if self.vlan_filtering else ''}",
             *([] if self.mac else [pin]),
-            f"sysctl -qw {self._accept_ra}=0",
+            f"sysctl -qw {accept_ra(self.name)}=0",
             *([f"ip link set {self.name} promisc on"] if self.promisc else []),
         ]
 
@@ -195,6 +190,7 @@ class EnsureVlanGateway(Step):
                 f"{self.name} is there already, and not the veth that VLAN {self.vlan} gets its gateway by",
                 f"remove {self.name}, or name another bridge with the key bridge",
             )
+        sysctl.prefer(accept_ra(self.name), "0")  # pods are no routers of the node's
         port = on_host(kernel, self.port)
         if port.master != bridge.index:
             kernel.host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index)))
@@ -230,6 +226,7 @@ class EnsureVlanGateway(Step):
         pair = f"ip link add {self.name} address {self.mac}{mtu} type veth"
         return [
             f"{pair} peer name {self.port} address {self.port_mac}{mtu}",
+            f"sysctl -qw {accept_ra(self.name)}=0",
             f"ip link set {self.port} master {self.bridge}",
             *self._vlans.commands(),
             f"ip link set {self.port} up",
@@ -410,10 +407,10 @@ class EnableForwarding(Step):
     def _keep_advertised_routes() -> None:
         # A router takes no other's advertisements: the kernel would drop the node's own default route, if that is
         # where it came from, unless the link is told to take them nevertheless.
-        for link in sysctl.children(IPV6_LINKS):
+        for link in sysctl.children("net/ipv6/conf"):
             with suppress(FileNotFoundError):  # it went meanwhile
-                if link not in ("all", "default") and sysctl.read(f"{IPV6_LINKS}/{link}/accept_ra") == "1":
-                    sysctl.ensure(f"{IPV6_LINKS}/{link}/accept_ra", "2")
+                if link not in ("all", "default") and sysctl.read(accept_ra(link)) == "1":
+                    sysctl.ensure(accept_ra(link), "2")
 
     def check(self, kernel: Kernel) -> None:
         expect(sysctl.read(self._name) != "0", f"sysctl {self._name} is 0")
@@ -421,10 +418,10 @@ class EnableForwarding(Step):
     def commands(self) -> list[str]:
         if self.version == 4:
             return [f"sysctl -qw {self._name}=1"]
-        accept_ra = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
+        listening = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
         return [
             f"if [ $(sysctl -n {self._name}) = 0 ]; then",
-            f"    {accept_ra} | xargs grep -lx 1 | while read -r file; do echo 2 > $file; done",
+            f"    {listening} | xargs grep -lx 1 | while read -r file; do echo 2 > $file; done",
             f"    sysctl -qw {self._name}=1",
             "fi",
         ]

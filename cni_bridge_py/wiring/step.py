@@ -99,6 +99,11 @@ def enable_ipv6(interface: str) -> None:
         ) from None
 
 
+def accept_ra(interface: str) -> str:
+    """The parameter that says whether an interface takes router advertisements: 0 no, 1 unless it is a router, 2 yes."""
+    return f"net/ipv6/conf/{interface}/accept_ra"
+
+
 def disable_ipv6(interface: str) -> str:
     """The parameter that switches IPv6 off at an interface."""
     return f"net/ipv6/conf/{interface}/disable_ipv6"

@@ -125,6 +125,8 @@ class TestWithVlanFiltering:
         node.run("ip", "link", "set", f"{BRIDGE}.100", "down")
         node.run("ip", "link", "set", f"{BRIDGE}.100", "up")
         assert pod.ping("fd00:100::1", count=5)
+        accept_ra = f"/proc/sys/net/ipv6/conf/{BRIDGE}.100/accept_ra"
+        assert node.run("cat", accept_ra).stdout == "0\n", "a pod could become the node's router"
         assert plugin.check(node, conf, pod, result).result == {}
 
     def test_gateway_stays_for_the_next_pod(self, node: Node, plugin: Plugin) -> None:

@@ -69,6 +69,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         EnsureVlanGateway("cni0.100", MAC, "veth9", MAC_2, "cni0", 100, 0, False),
         [
             f"ip link add cni0.100 address {MAC} type veth peer name veth9 address {MAC_2}",
+            "sysctl -qw net/ipv6/conf/cni0.100/accept_ra=0",
             "ip link set veth9 master cni0",
             "bridge vlan del vid 1 dev veth9",
             "bridge vlan add vid 100 dev veth9 pvid untagged",
@@ -80,6 +81,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         EnsureVlanGateway("cni0.100", MAC, "veth9", MAC_2, "cni0", 100, 1400, True),
         [
             f"ip link add cni0.100 address {MAC} mtu 1400 type veth peer name veth9 address {MAC_2} mtu 1400",
+            "sysctl -qw net/ipv6/conf/cni0.100/accept_ra=0",
             "ip link set veth9 master cni0",
             "bridge vlan add vid 100 dev veth9 pvid untagged",
             "ip link set veth9 up",
