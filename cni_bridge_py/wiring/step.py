@@ -100,7 +100,7 @@ def enable_ipv6(interface: str) -> None:
 
 
 def accept_ra(interface: str) -> str:
-    """The parameter that says whether an interface takes router advertisements: 0 no, 1 unless it is a router, 2 yes."""
+    """The parameter by which an interface takes router advertisements: 0 no, 1 unless the node is a router, 2 yes."""
     return f"net/ipv6/conf/{interface}/accept_ra"
 
 
