@@ -58,6 +58,24 @@ MEANT = [
         r"leases/.*/\.attachments/.*", "IPv4",
     ),
     Difference(
+        "lock of leases",
+        "says which network namespace made them, so that nodes made of namespaces that share a directory do not take "
+        "each other's pods for dead; the reference's is empty",
+        r"leases/.*/lock", "IPv4",
+    ),
+    Difference(
+        "keep_addr_on_down",
+        "set in the pod, as the reference does since 1.7, and on the bridge: an IPv6 gateway outlives its link's going "
+        "down, too",
+        r"node/sysctls/ipv6/conf/(cni0|br-other)/keep_addr_on_down|pod/sysctls/ipv6/conf/[^/]+/keep_addr_on_down",
+        "isGateway, IPv6",
+    ),
+    Difference(
+        "accept_ra of the node's links",
+        "2 where it was 1 and IPv6 forwarding is switched on: else the kernel drops a default route that it learned",
+        r"node/sysctls/ipv6/conf/[^/]+/accept_ra", "isGateway, IPv6",
+    ),
+    Difference(
         "one nftables table",
         "masquerading and macspoofchk are in a table of our own, made over netlink; the reference runs iptables or nft "
         "to have chains for each pod in tables that are everybody's",
@@ -205,11 +223,6 @@ OPEN = [
         "dns that is empty",
         "the reference leaves it out of results from 1.0.0 on",
         r"result/dns", "IPv4", (NEWEST,),
-    ),
-    Difference(
-        "keep_addr_on_down in pods",
-        "the reference sets it where it gives an IPv6 address, so that it stays when the link goes down",
-        r"pod/sysctls/ipv6/conf/[^/]+/keep_addr_on_down", "IPv6", (NEWEST,),
     ),
 ]
 """What is not meant, and is to go."""
