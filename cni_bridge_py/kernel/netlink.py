@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from struct import Struct, pack, unpack_from
 from types import TracebackType
-from typing import Self
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -210,12 +209,6 @@ class NetlinkSocket:
             else:
                 found.append(payload)
         return found
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._socket.close()
 
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.

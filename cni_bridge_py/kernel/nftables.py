@@ -543,6 +543,7 @@ class Nftables(NetlinkSocket):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_NETFILTER)
+        self._spent: list[Nftables] = []
 
     def generation(self) -> int:
         """The number of the rule set's state, which every change by anybody counts up.
@@ -575,9 +576,11 @@ class Nftables(NetlinkSocket):
 
     def some_elements(self, of: Set) -> dict[bytes, str]:
         """Some elements of a set of ours, at least three where it has as many, however many there are more."""
-        # The rest of a dump would be in the way of the next request.
-        with Nftables() as once:
-            return _all_elements(once._found(get_elements(of), once.first))
+        # The rest of a dump would be in the way of the next request. And whoever closes a socket waits until the kernel
+        # has freed what others deleted, which takes it 10 ms: it is left for the end of the process.
+        once = Nftables()
+        self._spent.append(once)
+        return _all_elements(once._found(get_elements(of), once.first))
 
     def _found(self, message: Message, ask: Callable[[Message], list[bytes]] | None = None) -> list[bytes]:
         try:

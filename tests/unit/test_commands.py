@@ -5,18 +5,26 @@ from __future__ import annotations
 import pytest
 
 from cni_bridge_py.addresses import parse_address
-from cni_bridge_py.kernel.nftables import AddressRule, GuardRule, MacRule, Rule
-from cni_bridge_py.wiring import node_steps, pod_steps
+from cni_bridge_py.wiring import filter_steps, node_steps, pod_steps
+from cni_bridge_py.wiring.filter_steps import (
+    ClearFilter,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    GuardMac,
+    MasqueradePod,
+    UnmasqueradePod,
+    WriteAltnames,
+)
 from cni_bridge_py.wiring.node_steps import (
     EnableBridgeNetfilter,
     EnableForwarding,
     EnsureBridge,
     EnsureGatewayAddresses,
-    EnsureMacSpoofCheck,
-    EnsureMasquerade,
     EnsureVlanGateway,
     SetPortVlans,
 )
+from cni_bridge_py.wiring.packet_filter import chain_of
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
     AnnounceMac,
@@ -26,9 +34,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
-    GuardMac,
     SetUp,
-    UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
 from tests.unit.support import add_route, route_to
@@ -36,12 +42,25 @@ from tests.unit.support import add_route, route_to
 MAC = "0a:58:0a:01:00:01"
 MAC_2 = "0a:58:0a:01:00:02"
 
-CHAIN = "inet cni-bridge-py masquerade-net"
 TAKE_ADVERTISEMENTS = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/ | xargs grep -lx 1"
 IN_POD = "nsenter --net=$POD"
-GUARD_CHAIN = "bridge cni-bridge-py macspoofchk"
-GUARD_HOOK = "{ type filter hook prerouting priority -300; policy accept; }"
-HOOK = "{ type nat hook postrouting priority 100; policy accept; }"
+OWNER = "fe:00:00:00:00:01"
+FILTERED = PodFilter(
+    "veth1",
+    OWNER,
+    MAC,
+    (parse_address("10.1.0.2/16"), parse_address("fd00::2/128")),
+    Exceptions(
+        (parse_address("10.0.0.0/8").cidr, parse_address("192.0.2.0/25").cidr, parse_address("192.0.2.128/25").cidr)
+    ),
+)
+NAME = chain_of(FILTERED).name
+CHAIN = f"inet cni-bridge-py masquerade-{NAME}"
+POSTROUTING = "inet cni-bridge-py postrouting"
+MACSPOOFCHK = "bridge cni-bridge-py macspoofchk"
+NO_POD = 'comment "of no pod: gone after a flush"'
+OF_NETWORKS = "own networks of pods, and nonMasqueradeCIDRs"
+GUARDED_ONLY = 'comment "guarded pods send from their own MAC only"'
 
 TABLE: list[tuple[Step, list[str]]] = [
     (
@@ -127,58 +146,91 @@ TABLE: list[tuple[Step, list[str]]] = [
         ],
     ),
     (
-        EnsureMasquerade(
-            "net", [parse_address("10.1.0.0/16")], [parse_address("10.0.0.0/8"), parse_address("fd00::/8")]
-        ),
+        EnsureMasquerade(Exceptions()),
         [
             "nft add table inet cni-bridge-py",
-            f"nft add chain {CHAIN} '{HOOK}'",
-            f"nft flush chain {CHAIN}",
-            f"nft add rule {CHAIN} 'ip daddr 10.1.0.0/16 return comment \"10.1.0.0/16: the network itself\"'",
-            f"nft add rule {CHAIN} 'ip daddr 224.0.0.0/4 return comment \"224.0.0.0/4: multicast\"'",
-            f"nft add rule {CHAIN} 'ip daddr 10.0.0.0/8 return comment \"10.0.0.0/8: nonMasqueradeCIDRs\"'",
-            f"nft add rule {CHAIN} 'ip saddr 10.1.0.0/16 masquerade fully-random comment \"10.1.0.0/16: pods\"'",
-        ],
-    ),
-    (
-        EnsureMasquerade("net", [parse_address("10.1.0.0/16"), parse_address("fd00::/64")], []),
-        [
-            "nft add table inet cni-bridge-py",
-            f"nft add chain {CHAIN} '{HOOK}'",
-            f"nft flush chain {CHAIN}",
-            f"nft add rule {CHAIN} 'ip daddr 10.1.0.0/16 return comment \"10.1.0.0/16: the network itself\"'",
-            f"nft add rule {CHAIN} 'ip6 daddr fd00::/64 return comment \"fd00::/64: the network itself\"'",
-            f"nft add rule {CHAIN} 'ip daddr 224.0.0.0/4 return comment \"224.0.0.0/4: multicast\"'",
-            f"nft add rule {CHAIN} 'ip6 daddr ff00::/8 return comment \"ff00::/8: multicast\"'",
-            f"nft add rule {CHAIN} 'ip saddr 10.1.0.0/16 masquerade fully-random comment \"10.1.0.0/16: pods\"'",
-            f"nft add rule {CHAIN} 'ip6 saddr fd00::/64 masquerade fully-random comment \"fd00::/64: pods\"'",
+            "nft add set inet cni-bridge-py attachments '{ type ifname . mark; }'",
+            f"nft add chain {POSTROUTING} '{{ type nat hook postrouting priority 100; policy accept; }}'",
+            f"nft flush chain {POSTROUTING}",
+            f"nft add rule {POSTROUTING} 'ip daddr 224.0.0.0/4 return comment \"multicast\"'",
+            f"nft add rule {POSTROUTING} 'ip6 daddr ff00::/8 return comment \"multicast\"'",
+            f"nft add element inet cni-bridge-py attachments '{{ lo . 0 {NO_POD} }}'",
         ],
     ),
     (
         EnsureMacSpoofCheck(),
         [
             "nft add table bridge cni-bridge-py",
-            "nft add map bridge cni-bridge-py guarded '{ type ifname : verdict; }'",
-            f"nft add chain {GUARD_CHAIN} '{GUARD_HOOK}'",
-            "nft flush chain bridge cni-bridge-py macspoofchk",
-            f"nft add rule {GUARD_CHAIN} 'iifname vmap @guarded comment \"macspoofchk: each pod has a chain\"'",
+            "nft add set bridge cni-bridge-py guarded '{ type ifname; }'",
+            "nft add set bridge cni-bridge-py macs '{ type ifname . ether_addr; }'",
+            f"nft add chain {MACSPOOFCHK} '{{ type filter hook prerouting priority -300; policy accept; }}'",
+            f"nft flush chain {MACSPOOFCHK}",
+            f"nft add rule {MACSPOOFCHK} 'iifname @guarded iifname . ether saddr != @macs drop {GUARDED_ONLY}'",
+            f"nft add element bridge cni-bridge-py guarded '{{ lo {NO_POD} }}'",
+            f"nft add element bridge cni-bridge-py macs '{{ lo . 00:00:00:00:00:00 {NO_POD} }}'",
         ],
     ),
     (
-        GuardMac("veth1", MAC),
+        WriteAltnames(FILTERED),
         [
-            "nft add chain bridge cni-bridge-py veth1",
-            f"nft add rule bridge cni-bridge-py veth1 'ether saddr != {MAC} drop comment \"sends from {MAC} only\"'",
-            "nft add element bridge cni-bridge-py guarded '{ veth1 : jump veth1 }'",
+            f"ip link property add dev veth1 altname veth1.mac.{MAC} altname veth1.masquerade.10.1.0.2-16"
+            f" altname veth1.masquerade.fd00::2-128 altname veth1.exceptions.{FILTERED.exceptions.digest}"
+            " altname veth1.exception.10.0.0.0-8 altname veth1.exception.192.0.2.0-25"
+            " altname veth1.exception.192.0.2.128-25"
         ],
     ),
     (
-        UnguardMac("veth1"),
+        # Its own network is among the exceptions, which are merged where they touch.
+        MasqueradePod(FILTERED),
+        [
+            f"nft add set inet cni-bridge-py pods4-{NAME} '{{ type ipv4_addr; }}'",
+            f"nft add set inet cni-bridge-py pods6-{NAME} '{{ type ipv6_addr; }}'",
+            f"nft add set inet cni-bridge-py exceptions4-{NAME} '{{ type ipv4_addr; flags interval; }}'",
+            f"nft add set inet cni-bridge-py exceptions6-{NAME} '{{ type ipv6_addr; flags interval; }}'",
+            f"nft flush set inet cni-bridge-py exceptions4-{NAME}",
+            f"nft flush set inet cni-bridge-py exceptions6-{NAME}",
+            f"nft add element inet cni-bridge-py exceptions4-{NAME} '{{ 10.0.0.0/8, 192.0.2.0/24 }}'",
+            f"nft add chain {CHAIN}",
+            f"nft flush chain {CHAIN}",
+            f"nft add rule {CHAIN} 'ip daddr @exceptions4-{NAME} return comment \"{OF_NETWORKS}\"'",
+            f"nft add rule {CHAIN} 'ip6 daddr @exceptions6-{NAME} return comment \"{OF_NETWORKS}\"'",
+            f"nft add rule {CHAIN} 'masquerade fully-random comment \"what leaves the node\"'",
+            f"nft add element inet cni-bridge-py pods4-{NAME} '{{ 0.0.0.0 {NO_POD} }}'",
+            f"nft add element inet cni-bridge-py pods6-{NAME} '{{ :: {NO_POD} }}'",
+            f"nft add rule {POSTROUTING} 'ip saddr @pods4-{NAME} jump masquerade-{NAME} comment \"{NAME}\"'",
+            f"nft add rule {POSTROUTING} 'ip6 saddr @pods6-{NAME} jump masquerade-{NAME} comment \"{NAME}\"'",
+            f"nft add element inet cni-bridge-py pods4-{NAME} '{{ 10.1.0.2 comment \"veth1\" }}'",
+            f"nft add element inet cni-bridge-py pods6-{NAME} '{{ fd00::2 comment \"veth1\" }}'",
+            f"nft add element inet cni-bridge-py attachments '{{ veth1 . 0 comment \"{OWNER}: {NAME} 10.1.0.2/16\" }}'",
+            f"nft add element inet cni-bridge-py attachments '{{ veth1 . 1 comment \"{OWNER}: {NAME} fd00::2/128\" }}'",
+        ],
+    ),
+    (
+        GuardMac(FILTERED),
+        [
+            f"nft add element bridge cni-bridge-py guarded '{{ veth1 comment \"{OWNER}: {MAC}\" }}'",
+            f"nft add element bridge cni-bridge-py macs '{{ veth1 . {MAC} comment \"veth1\" }}'",
+        ],
+    ),
+    (
+        UnmasqueradePod(FILTERED),
+        [
+            f"nft delete element inet cni-bridge-py pods4-{NAME} '{{ 10.1.0.2 }}'",
+            f"nft delete element inet cni-bridge-py pods6-{NAME} '{{ fd00::2 }}'",
+            "nft delete element inet cni-bridge-py attachments '{ veth1 . 0 }'",
+            "nft delete element inet cni-bridge-py attachments '{ veth1 . 1 }'",
+            f"# masquerade-{NAME} and its sets go with their last pod",
+        ],
+    ),
+    (UnmasqueradePod(PodFilter("veth1", OWNER, MAC)), []),
+    (
+        ClearFilter(FILTERED),
         [
             "nft delete element bridge cni-bridge-py guarded '{ veth1 }'",
-            "nft delete chain bridge cni-bridge-py veth1",
+            f"nft delete element bridge cni-bridge-py macs '{{ veth1 . {MAC} }}'",
         ],
     ),
+    (ClearFilter(PodFilter("veth1", OWNER)), []),
     (
         CreateVethPair("veth1", MAC, "eth0", MAC_2, 0),
         [f"ip link add veth1 address {MAC} type veth peer name eth0 address {MAC_2} netns $POD"],
@@ -277,7 +329,7 @@ def test_the_commands(step: Step, commands: list[str]) -> None:
 def test_every_kind_of_step_is_in_the_table_above() -> None:
     kinds = {
         kind
-        for kind in [*vars(node_steps).values(), *vars(pod_steps).values()]
+        for kind in [*vars(filter_steps).values(), *vars(node_steps).values(), *vars(pod_steps).values()]
         if isinstance(kind, type) and issubclass(kind, Step) and kind is not Step
     }
     assert {type(step) for step, _ in TABLE} == kinds
@@ -289,22 +341,3 @@ def test_every_step_says_in_words_what_it_is(step: Step) -> None:
     assert words
     assert "(" not in words, "this looks like repr()"
     assert "\n" not in words
-
-
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        (
-            AddressRule("daddr", parse_address("10.1.0.0/16"), "return", "why"),
-            'ip daddr 10.1.0.0/16 return comment "why"',
-        ),
-        (
-            AddressRule("saddr", parse_address("fd00::/64"), "masquerade", "why"),
-            'ip6 saddr fd00::/64 masquerade fully-random comment "why"',
-        ),
-        (GuardRule("why"), 'iifname vmap @guarded comment "why"'),
-        (MacRule(MAC), f'ether saddr != {MAC} drop comment "sends from {MAC} only"'),
-    ],
-)
-def test_a_rule_is_written_as_nft_does(rule: Rule, text: str) -> None:
-    assert str(rule) == text

@@ -14,17 +14,25 @@ from cni_bridge_py.addresses import parse_address, parse_ip
 from cni_bridge_py.cni.result import Interface, IPConfig, Result, Route
 from cni_bridge_py.kernel import netlink, sysctl
 from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring.filter_steps import (
+    ClearFilter,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    GuardMac,
+    MasqueradePod,
+    UnmasqueradePod,
+    WriteAltnames,
+)
 from cni_bridge_py.wiring.names import Links, address_mac, host_veth, host_veth_mac
 from cni_bridge_py.wiring.node_steps import (
     EnableBridgeNetfilter,
     EnableForwarding,
     EnsureBridge,
     EnsureGatewayAddresses,
-    EnsureMacSpoofCheck,
-    EnsureMasquerade,
     EnsureVlanGateway,
     SetPortVlans,
 )
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
     AddRoute,
@@ -35,9 +43,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
-    GuardMac,
     SetUp,
-    UnguardMac,
 )
 from cni_bridge_py.wiring.step import Step
 from tests.unit.support import add_route, ip_config, network, refusal, route_to
@@ -100,11 +106,23 @@ def address(text: str, dad: bool = False) -> Step:
     return AddAddress("eth0", parse_address(text), dad)
 
 
-def masquerade(subnets: list[str], exceptions: list[str]) -> Step:
-    return EnsureMasquerade(
-        "net", [parse_address(each).cidr for each in subnets], [parse_address(each).cidr for each in exceptions]
-    )
+def exceptions(*networks: str) -> Exceptions:
+    return Exceptions(tuple(parse_address(each).cidr for each in networks))
 
+
+def masqueraded(addresses: list[str], *networks: str) -> list[Step]:
+    """The steps that have the pod's addresses masqueraded, but for these networks."""
+    pod = PodFilter(HOST, HOST_MAC, "", tuple(map(parse_address, addresses)), exceptions(*networks))
+    return [WriteAltnames(pod), MasqueradePod(pod)]
+
+
+def guarded(mac: str) -> list[Step]:
+    """The steps that keep the pod to its MAC."""
+    pod = PodFilter(HOST, HOST_MAC, mac)
+    return [WriteAltnames(pod), GuardMac(pod)]
+
+
+BOTH = PodFilter(HOST, HOST_MAC, MAC_4, (IPV4.address,))
 
 TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]] = {
     "layer 2 only": ({}, [], [], [bridge(), veth(L2_MAC), port(), SetUp("eth0")]),
@@ -241,8 +259,9 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             gateways("fd00::1/64", "10.1.0.1/16"),
             EnableForwarding(4),
             EnableForwarding(6),
-            masquerade(["fd00::/64", "10.1.0.0/16"], []),
+            EnsureMasquerade(Exceptions()),
             veth(MAC_4),
+            *masqueraded(["fd00::2/64", "10.1.0.2/16"]),
             port(),
             EnableIPv6("eth0"),
             SetUp("eth0"),
@@ -397,8 +416,9 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         [],
         [
             bridge(),
-            masquerade(["10.1.0.0/16"], ["10.0.0.0/8", "fd00::/8"]),
+            EnsureMasquerade(exceptions("10.0.0.0/8", "fd00::/8")),
             veth(MAC_4),
+            *masqueraded(["10.1.0.2/16"], "10.0.0.0/8", "fd00::/8"),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
@@ -437,7 +457,24 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             bridge(),
             EnsureMacSpoofCheck(),
             veth(MAC_4),
-            GuardMac(HOST, MAC_4),
+            *guarded(MAC_4),
+            port(),
+            SetUp("eth0"),
+            address("10.1.0.2/16"),
+        ],
+    ),
+    "macspoofchk and ipMasq": (
+        {"macspoofchk": True, "ipMasq": True},
+        [IPV4],
+        [],
+        [
+            bridge(),
+            EnsureMasquerade(Exceptions()),
+            EnsureMacSpoofCheck(),
+            veth(MAC_4),
+            WriteAltnames(BOTH),
+            MasqueradePod(BOTH),
+            GuardMac(BOTH),
             port(),
             SetUp("eth0"),
             address("10.1.0.2/16"),
@@ -451,7 +488,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             bridge(),
             EnsureMacSpoofCheck(),
             veth("c2:11:22:33:44:55"),
-            GuardMac(HOST, "c2:11:22:33:44:55"),
+            *guarded("c2:11:22:33:44:55"),
             port(),
             AnnounceMac("eth0"),
             SetUp("eth0"),
@@ -622,15 +659,11 @@ def test_a_network_without_gateway_gets_its_first_address(value: int, prefixlen:
     assert ip.gateway == netaddr.IPAddress(pod.first + 1, 4)
 
 
-@pytest.mark.parametrize(
-    ("keys", "steps"),
-    [
-        ({"isDefaultGateway": True, "ipMasq": True}, [DeleteVethPair(HOST)]),
-        ({"macspoofchk": True}, [DeleteVethPair(HOST), UnguardMac(HOST)]),
-    ],
-)
-def test_to_unwire_a_pod(keys: dict[str, Any], steps: list[Step]) -> None:
-    assert plan.detachment(network(**keys), HOST) == steps
+@pytest.mark.parametrize("owner", ["", HOST_MAC])
+def test_to_unwire_a_pod(owner: str) -> None:
+    """Nothing depends on what the configuration is by now."""
+    steps = [UnmasqueradePod(BOTH, owner), DeleteVethPair(HOST, owner), ClearFilter(BOTH, owner)]
+    assert plan.detachment(BOTH, owner) == steps
 
 
 def test_to_unwire_a_pod_that_another_plugin_wired() -> None:

@@ -12,9 +12,7 @@ from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.cni.result import Route
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, NoAnswer
-from cni_bridge_py.kernel.nftables import Chain, Rule
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
-from cni_bridge_py.wiring.node_steps import EnsureMasquerade
 from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Step, apply_all, check_all
 from tests.unit.support import add_route, refusal, route_to
@@ -99,108 +97,6 @@ def test_a_failure_says_which_step_it_was(
 ) -> None:
     error = refusal(run, [Noted("a", [], apply=failure, check=failure)], KERNEL)
     assert (error.code, error.msg) == (code, message)
-
-
-# The masquerade of a network, whose pods share one chain
-
-
-class FakeNftables:
-    """One chain; `changes` are made to it by somebody else before the replacements of ours."""
-
-    def __init__(self, comments: list[str], changes: list[list[str]]) -> None:
-        self.found, self.changes, self.number, self.replacements = comments, changes, 1, 0
-
-    def comments(self, chain: Chain) -> list[str]:
-        assert chain.place == "inet cni-bridge-py masquerade-net"
-        return self.found
-
-    def generation(self) -> int:
-        return self.number
-
-    def replace(self, chain: Chain, rules: list[Rule], generation: int) -> bool:
-        if self.changes:
-            self.found, self.number = self.changes.pop(0), self.number + 1
-        if generation != self.number:
-            return False
-        self.found, self.number, self.replacements = (
-            [rule.comment for rule in rules],
-            self.number + 1,
-            self.replacements + 1,
-        )
-        return True
-
-
-class FakeKernel(Kernel):
-    def __init__(self, comments: list[str], *changes: list[str]) -> None:
-        super().__init__()
-        self.fake = FakeNftables(comments, list(changes))
-        self._nftables = self.fake  # type: ignore[assignment]
-
-
-ONE = EnsureMasquerade("net", [IPNetwork("10.1.0.0/16")], [])
-TWO = EnsureMasquerade("net", [IPNetwork("10.2.0.0/16")], [])
-
-OF_ONE = ["10.1.0.0/16: the network itself", "224.0.0.0/4: multicast", "10.1.0.0/16: pods"]
-OF_BOTH = [
-    "10.1.0.0/16: the network itself",
-    "10.2.0.0/16: the network itself",
-    "224.0.0.0/4: multicast",
-    "10.1.0.0/16: pods",
-    "10.2.0.0/16: pods",
-]
-
-
-@pytest.mark.parametrize(
-    ("found", "after", "replacements"),
-    [
-        ([], OF_ONE, 1),
-        (OF_ONE, OF_ONE, 0),
-        (OF_BOTH, OF_BOTH, 0),
-        (OF_ONE[1:], OF_ONE, 1),
-        ([*OF_ONE, "x"], OF_ONE, 1),
-        (OF_ONE[::-1], OF_ONE, 1),
-        pytest.param(
-            ["10.2.0.0/16: pods"],
-            [
-                "10.2.0.0/16: the network itself",
-                "10.1.0.0/16: the network itself",
-                "224.0.0.0/4: multicast",
-                "10.2.0.0/16: pods",
-                "10.1.0.0/16: pods",
-            ],
-            1,
-            id="pods of an earlier configuration stay masqueraded",
-        ),
-        pytest.param(["nonsense: pods"], OF_ONE, 1, id="a comment that somebody made up"),
-    ],
-)
-def test_masquerade_is_mended_and_left_alone_where_it_stands(
-    found: list[str], after: list[str], replacements: int
-) -> None:
-    kernel = FakeKernel(found)
-    ONE.apply(kernel)
-    assert kernel.fake.found == after
-    assert kernel.fake.replacements == replacements
-    ONE.check(kernel)
-
-
-def test_two_that_masquerade_at_once_both_do() -> None:
-    kernel = FakeKernel([], OF_ONE)
-    TWO.apply(kernel)
-    assert kernel.fake.found == OF_BOTH
-
-
-def test_masquerade_that_somebody_else_ensured_meanwhile_is_left_alone() -> None:
-    kernel = FakeKernel([], OF_ONE)
-    ONE.apply(kernel)
-    assert (kernel.fake.found, kernel.fake.replacements) == (OF_ONE, 0)
-
-
-@pytest.mark.parametrize("found", [[], OF_ONE[:-1], OF_ONE[::-1], ["nonsense: pods"]], ids=str)
-def test_masquerade_that_is_gone_is_told(found: list[str]) -> None:
-    error = refusal(ONE.check, FakeKernel(found))
-    chain = "nftables chain inet cni-bridge-py masquerade-net"
-    assert (error.code, error.msg) == (105, f"{chain} is missing or was changed")
 
 
 # A pod's route
