@@ -392,16 +392,24 @@ def _replace(nft: Nftables, elements: dict[Element, str]) -> list[Message]:
 
 def _is_whole(nft: Nftables, chain: MasqueradeChain) -> bool:
     uses = nft.uses(masquerade_chain(chain.name))
-    sets = exceptions_sets(chain.name)
     return (
         uses >= len(masquerade_rules(chain.name)) + len(jumps(chain.name))
         and _are_there(nft, chain.anchors)
-        and all(
-            nft.comment(sets[version], networks[0].network.packed) is not None
-            for version, networks in chain.networks.items()
-            if networks
-        )
+        and all(nft.comment(*element) is not None for element in _first_networks(chain))
     )
+
+
+def _first_networks(chain: MasqueradeChain) -> list[Element]:
+    """Where the lowest networks begin, which they do in the sets, too: to merge 10,000 takes 0.1 s."""
+    sets, networks = exceptions_sets(chain.name), (*chain.own, *chain.exceptions.networks)
+    lowest = {
+        version: min((each.first for each in networks if each.version == version), default=None) for version in sets
+    }
+    return [
+        (sets[version], first.to_bytes(sets[version].key.length, "big"))
+        for version, first in lowest.items()
+        if first is not None
+    ]
 
 
 def _new_chain(nft: Nftables, chain: MasqueradeChain) -> list[Message]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 
 from netaddr import IPNetwork
@@ -43,7 +44,7 @@ class Exceptions:
     networks: tuple[IPNetwork, ...] = ()
     told: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A name for these networks, whatever their order."""
         return self.told or digest(" ".join(sorted(map(str, self.networks))))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness import REFERENCE_BIN_DIR, Json, Node, Plugin
-from tests.kernel.networks import add_pod, assert_nothing_left, network, veths
+from tests.kernel.networks import add_pod, assert_nothing_left, filter_left, masqueraded, network, veths
 
 STATIC: Json = {
     "type": "static",
@@ -112,7 +112,7 @@ def test_answers_of_every_version(node: Node, fake: Fake, version: str) -> None:
     assert [ip.get("gateway") for ip in result["ips"]] == ["10.40.0.1", "fd00:40::1"]
     (route,) = [each for each in result["routes"] if each["dst"] == "10.96.0.0/12"]
     assert ("mtu" in route) == (version == "1.1.0")
-    assert "masquerade-podnet" in node.run("nft", "list", "ruleset").stdout
+    assert sorted(masqueraded(node)) == ["10.40.0.5", "fd00:40::5"]
 
 
 def test_every_verb_is_passed_on_as_it_came(node: Node, fake: Fake) -> None:
@@ -234,3 +234,17 @@ def test_its_gc_does_not_keep_ours(node: Node, fake: Fake) -> None:
     error = fake.plugin.gc(node, network_).error
     assert (error["code"], "the server is away" in error["msg"]) == (42, True), error
     assert veths(node) == []
+
+
+@pytest.mark.slow
+def test_each_pod_has_a_network_of_its_own_address(node: Node, fake: Fake) -> None:
+    """What is sent to the kernel does not grow with the pods that were there before, and nothing of them is left."""
+    network_ = conf({"type": "fake-ipam"}, isDefaultGateway=False)
+    pod = node.pod()
+    for number in range(400):
+        address = f"10.40.{number // 250}.{number % 250 + 1}"
+        fake.answer("ADD", {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/32"}]})
+        fake.plugin.add(node, network_, pod)
+        assert list(masqueraded(node)) == [address]
+        fake.plugin.delete(node, network_, pod)
+    assert filter_left(node) == []

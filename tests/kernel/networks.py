@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from typing import Any
 
 from tests.harness import Json, Node, Plugin, Pod
@@ -63,21 +63,57 @@ def add_pod(plugin: Plugin, node: Node, conf: Json, **kwargs: Any) -> tuple[Pod,
     return pod, plugin.add(node, conf, pod, **kwargs)
 
 
-def masquerade_rules(node: Node, name: str = NAME) -> list[str]:
-    """The rules of a network's chain as nft prints them, comments left out; [] without chain."""
-    printed = node.run("nft", "list", "chain", *TABLE.split(), f"masquerade-{name}", check=False).stdout
-    lines = [line.strip() for line in printed.splitlines()]
-    return [re.sub(' comment ".*"', "", line) for line in lines if line.startswith(("ip ", "ip6 "))]
+def tables(node: Node) -> list[Json]:
+    """What our two tables hold, as `nft -j` says it."""
+    listed = json.loads(node.run("nft", "-j", "list", "ruleset").stdout)["nftables"]
+    return [body for entry in listed for body in entry.values() if body.get("table") == "cni-bridge-py"]
 
 
-def expected_rules(*versions: int) -> list[str]:
-    """The masquerade rules of a network with the usual subnets and no exceptions."""
-    family = {4: "ip", 6: "ip6"}
-    multicast = {4: "224.0.0.0/4", 6: "ff00::/8"}
+def filter_sets(node: Node) -> dict[str, dict[str, str]]:
+    """The sets of our two tables by name: their elements and comments, but for the element that is no pod's."""
+    found: dict[str, dict[str, str]] = {}
+    for body in tables(node):
+        if "type" in body and "hook" not in body and "name" in body:
+            elements = [_element(each) for each in body.get("elem", [])]
+            found[body["name"]] = {key: said for key, said in elements if not said.startswith("of no pod")}
+    return found
+
+
+def _element(element: Any) -> tuple[str, str]:
+    wrapped = element["elem"] if isinstance(element, dict) and "elem" in element else {"val": element}
+    value = wrapped["val"]
+    if isinstance(value, dict) and "prefix" in value:
+        value = f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    return " ".join(map(str, value["concat"])) if isinstance(value, dict) else str(value), wrapped.get("comment", "")
+
+
+def masqueraded(node: Node) -> dict[str, str]:
+    """The addresses that are masqueraded, and the host veths of whose pods they are."""
+    sets = filter_sets(node).items()
+    return {address: veth for name, found in sets if name.startswith("pods") for address, veth in found.items()}
+
+
+def guarded(node: Node) -> dict[str, str]:
+    """The host veths of guarded pods, and the MAC that each may send from."""
+    return dict(each.split(" ") for each in filter_sets(node).get("macs", {}))
+
+
+def exceptions(node: Node) -> set[str]:
+    """The networks that are not masqueraded to, of all networks of ours."""
+    sets = filter_sets(node).items()
+    return {network for name, found in sets if name.startswith("exceptions") for network in found}
+
+
+def filter_left(node: Node) -> list[str]:
+    """What the packet filter has of attachments and networks: nothing, once the last has gone."""
+    chains = [body["name"] for body in tables(node) if "handle" in body and "chain" not in body and "hook" not in body]
+    sets = filter_sets(node)
+    shared = {"attachments", "guarded", "macs"}
+    rules = [body["comment"] for body in tables(node) if body.get("chain") == "postrouting"]
     return [
-        *(f"{family[v]} daddr {SUBNET[v]} return" for v in versions),
-        *(f"{family[v]} daddr {multicast[v]} return" for v in versions),
-        *(f"{family[v]} saddr {SUBNET[v]} masquerade fully-random" for v in versions),
+        *(name for name in chains if name not in shared),
+        *(f"{name}: {key}" for name in shared & set(sets) for key in sets[name]),
+        *(comment for comment in rules if comment != "multicast"),
     ]
 
 
@@ -99,6 +135,7 @@ def store_files(node: Node, name: str = NAME) -> list[str]:
 
 
 def assert_nothing_left(node: Node, name: str = NAME) -> None:
-    """No attachment has left anything in the node: no veth, no lease, nothing in the leases' index."""
+    """No attachment has left anything in the node: no veth, no rule, no lease, nothing in the leases' index."""
     assert veths(node) == []
+    assert filter_left(node) == []
     assert store_files(node, name) == []

@@ -16,7 +16,9 @@ INCOMPATIBLE_VERSION = 1
 
 CONF = dual_stack(hairpinMode=True, nonMasqueradeCIDRs=["10.0.0.0/8"], ipam={"routes": [{"dst": "198.51.100.0/24"}]})
 LEASES = f"/var/lib/cni/networks/{NAME}"
-CHAIN = f"{TABLE} masquerade-{NAME}"
+CHAIN = f"{TABLE} postrouting"
+OWN = "$(nft list chains inet | grep -o 'masquerade-[0-9a-f]*')"
+"""The chain of the network."""
 
 
 class Attached(NamedTuple):
@@ -99,6 +101,11 @@ def test_changed_in_the_pod(attached: Attached, plugin: Plugin, command: str, na
         (f"nft delete table {TABLE}", [CHAIN]),
         (f"nft flush chain {CHAIN}; nft delete chain {CHAIN}", [CHAIN]),
         (f"nft flush chain {CHAIN}", [CHAIN]),
+        (f"nft flush chain {TABLE} {OWN}", ["masquerade-"]),
+        (f"nft flush set {TABLE} attachments", ["attachments", "VETH"]),
+        (f"nft delete element {TABLE} pods4-$(echo {OWN} | cut -d- -f2) '{{ 10.22.0.2 }}'", ["pods4-", "10.22.0.2"]),
+        (f"nft flush set {TABLE} pods6-$(echo {OWN} | cut -d- -f2)", ["pods6-", "fd00:22::2"]),
+        (f"nft flush set {TABLE} exceptions4-$(echo {OWN} | cut -d- -f2)", ["exceptions4-"]),
     ],
 )
 def test_changed_on_the_host(attached: Attached, plugin: Plugin, command: str, named: list[str]) -> None:
@@ -108,14 +115,15 @@ def test_changed_on_the_host(attached: Attached, plugin: Plugin, command: str, n
 
 
 def test_any_masquerade_rule_deleted(attached: Attached, plugin: Plugin) -> None:
-    for position in range(7):  # two subnets' own, two of multicast, an exception, two masquerades
-        listed = attached.node.run("nft", "-a", "list", "chain", *CHAIN.split()).stdout
+    """Two of multicast and two that lead to the network's chain; its own, two for exceptions, and the masquerade."""
+    chains = ["postrouting", attached.node.run("sh", "-c", f"echo {OWN}").stdout.strip()]
+    for chain, position in [(chains[0], n) for n in range(4)] + [(chains[1], n) for n in range(3)]:
+        listed = attached.node.run("nft", "-a", "list", "chain", *TABLE.split(), chain).stdout
         handles = [line.rpartition(" ")[2] for line in listed.splitlines() if " comment " in line]
-        assert len(handles) == 7
-        attached.node.run("nft", "delete", "rule", *CHAIN.split(), "handle", handles[position])
-        assert CHAIN in attached.complaint(plugin)
+        attached.node.run("nft", "delete", "rule", *TABLE.split(), chain, "handle", handles[position])
+        assert chain in attached.complaint(plugin)
         other, _ = add_pod(plugin, attached.node, CONF)  # the next ADD mends it
-        assert plugin.check(attached.node, CONF, attached.pod, attached.result).result == {}
+        assert plugin.check(attached.node, CONF, attached.pod, attached.result).result == {}, (chain, position)
         plugin.delete(attached.node, CONF, other)
 
 

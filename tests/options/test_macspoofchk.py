@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Node, Plugin, Pod
-from tests.kernel.networks import GATEWAY, add_pod, addresses_of, bare, dual_stack, host_veth, network
+from tests.kernel.networks import GATEWAY, add_pod, addresses_of, bare, dual_stack, guarded, host_veth, network
 from tests.options.traffic import reaches
 
 CONF = dual_stack(macspoofchk=True)
@@ -59,7 +59,7 @@ def test_delete_removes_its_guard_alone(node: Node, plugin: Plugin) -> None:
     assert host_veth(result) in guards(node)
     plugin.delete(node, CONF, pod)
     assert host_veth(result) not in guards(node)
-    assert f"jump {host_veth(other)}" in guards(node)
+    assert list(guarded(node)) == [host_veth(other)]
     assert plugin.check(node, CONF, neighbour, other).result == {}
 
 
@@ -75,7 +75,7 @@ def test_gc_removes_the_guard(node: Node, plugin: Plugin) -> None:
     valid, kept = add_pod(plugin, node, CONF)
     assert plugin.gc(node, CONF, [valid]).result == {}
     assert host_veth(result) not in guards(node)
-    assert f"jump {host_veth(kept)}" in guards(node)
+    assert list(guarded(node)) == [host_veth(kept)]
 
 
 def test_gc_removes_the_guard_of_a_veth_that_is_gone(node: Node, plugin: Plugin) -> None:
@@ -95,8 +95,9 @@ def test_failed_add_leaves_no_guard(node: Node, plugin: Plugin) -> None:
     "damage",
     [
         f"delete table {TABLE}",
-        f"flush map {TABLE} guarded",
-        f"flush chain {TABLE} VETH",
+        f"flush set {TABLE} guarded",
+        f"flush set {TABLE} macs",
+        f"delete element {TABLE} guarded {{ VETH }}",
         f"flush chain {TABLE} macspoofchk",
         "flush ruleset",
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.harness import Json, Node, Plugin, Pod
-from tests.kernel.networks import add_pod, dual_stack, host_veth, network, veths
+from tests.kernel.networks import add_pod, dual_stack, host_veth, masqueraded, network, veths
 
 RESOLV_CONF = """\
 # a comment
@@ -116,7 +116,7 @@ def test_keys_are_found_whatever_their_case(node: Node, plugin: Plugin) -> None:
     pod, _ = add_pod(plugin, node, conf)
     assert node.link("br7")["mtu"] == pod.link("eth0")["mtu"] == 1400
     assert node.addresses("br7") == ["10.22.0.1/24"]
-    assert "masquerade-podnet" in node.run("nft", "list", "ruleset").stdout
+    assert list(masqueraded(node)) == ["10.22.0.2"]
 
 
 def test_the_hosts_own_namespace_takes_an_override(node: Node, plugin: Plugin) -> None:

@@ -173,10 +173,12 @@ TABLE: list[tuple[Step, list[str]]] = [
     (
         WriteAltnames(FILTERED),
         [
-            f"ip link property add dev veth1 altname veth1.mac.{MAC} altname veth1.masquerade.10.1.0.2-16"
-            f" altname veth1.masquerade.fd00::2-128 altname veth1.exceptions.{FILTERED.exceptions.digest}"
-            " altname veth1.exception.10.0.0.0-8 altname veth1.exception.192.0.2.0-25"
-            " altname veth1.exception.192.0.2.128-25"
+            (
+                f"ip link property add dev veth1 altname veth1.mac.{MAC} altname veth1.masquerade.10.1.0.2-16"
+                f" altname veth1.masquerade.fd00::2-128 altname veth1.exceptions.{FILTERED.exceptions.digest}"
+                " altname veth1.exception.10.0.0.0-8 altname veth1.exception.192.0.2.0-25"
+                " altname veth1.exception.192.0.2.128-25"
+            )
         ],
     ),
     (

@@ -20,6 +20,7 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     nft_table_msg,
 )
 
+from cni_bridge_py.addresses import IPVersion
 from cni_bridge_py.kernel import netlink, nftables
 from cni_bridge_py.kernel.netlink import Message, NetlinkError
 from cni_bridge_py.kernel.nftables import (
@@ -108,6 +109,7 @@ def immediate(verdict: str, **more: str) -> dict[str, Any]:
     return expression("immediate", NFTA_IMMEDIATE_DREG="NFT_REG_VERDICT", NFTA_IMMEDIATE_DATA=data)
 
 
+WORDS: list[tuple[IPVersion, str]] = [(4, "ip"), (6, "ip6")]
 RETURN = immediate("NFT_RETURN")
 INVERTED = {"NFTA_LOOKUP_FLAGS": frozenset({"NFT_LOOKUP_F_INV"})}
 
@@ -132,7 +134,7 @@ RULES: list[tuple[Rule, str, list[dict[str, Any]]]] = [
             f"{word} daddr @networks{version} return",
             [*load(version, "daddr"), lookup(f"networks{version}"), RETURN],
         )
-        for version, word in ((4, "ip"), (6, "ip6"))
+        for version, word in WORDS
     ],
     *[
         (
@@ -144,7 +146,7 @@ RULES: list[tuple[Rule, str, list[dict[str, Any]]]] = [
                 immediate("NFT_JUMP", NFTA_VERDICT_CHAIN="masquerade-abc"),
             ],
         )
-        for version, word in ((4, "ip"), (6, "ip6"))
+        for version, word in WORDS
     ],
     (
         nftables.masquerade("why"),
@@ -496,7 +498,8 @@ def test_reads_the_comments_of_elements() -> None:
 
 def test_what_is_not_there() -> None:
     nft = AnsweringNftables(refusal=NetlinkError(2, ""))  # ENOENT
-    assert nft.comments(OF_NETWORK) == nft.rules(OF_NETWORK) == []
+    assert nft.comments(OF_NETWORK) == []
+    assert nft.rules(OF_NETWORK) == []
     assert nft.uses(OF_NETWORK) == 0
     assert nft.comment(PODS[4], bytes(4)) is None
     assert nft.elements(PODS[4]) == {}
