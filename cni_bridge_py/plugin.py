@@ -15,7 +15,6 @@ from cni_bridge_py.cni.errors import (
     ALREADY_ATTACHED,
     INVALID_CONFIG,
     INVALID_ENVIRONMENT,
-    LIMITED_CONNECTIVITY,
     NOT_AS_EXPECTED,
     NOT_PERMITTED,
     PLUGIN_NOT_AVAILABLE,
@@ -25,19 +24,29 @@ from cni_bridge_py.cni.errors import (
 from cni_bridge_py.cni.request import Request
 from cni_bridge_py.cni.result import Interface, IPConfig, Result, Route, encode, passed_on
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config, read_config_for_delete, valid_attachments
+from cni_bridge_py.ipam import host_local
 from cni_bridge_py.ipam.delegated import Delegated
 from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.ipam.none import NoIpam
+from cni_bridge_py.kernel import capabilities
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.wiring import names, packet_filter, plan
 from cni_bridge_py.wiring.filter_steps import has_nftables
 from cni_bridge_py.wiring.names import Links
-from cni_bridge_py.wiring.node_steps import has_bridge_netfilter
 from cni_bridge_py.wiring.plan import Wiring
 from cni_bridge_py.wiring.pod_filter import PodFilter
-from cni_bridge_py.wiring.step import Explained, Step, apply_all, check_all, expect, in_pod, on_host
+from cni_bridge_py.wiring.step import (
+    Explained,
+    Step,
+    apply_all,
+    check_all,
+    expect,
+    in_pod,
+    on_host,
+    see_ready,
+)
 
 Ipam = HostLocal | Delegated | NoIpam
 
@@ -129,10 +138,12 @@ def check(request: Request, raw: dict[str, Any]) -> None:
 def status(request: Request, raw: dict[str, Any]) -> None:
     """STATUS: see whether an ADD could be served; looks only."""
     config = read_config(raw)
+    _need_root()
+    if missing := capabilities.missing():
+        raise CniError(NOT_PERMITTED, f"wiring pods needs {' and '.join(missing)}")
     kernel = Kernel()
-    bridge = kernel.host.link(config.bridge)
-    if bridge and bridge.kind != "bridge":
-        raise CniError(LIMITED_CONNECTIVITY, f"bridge: {config.bridge} is an interface, but not a bridge")
+    ips = plan.with_gateways(config, host_local.preview(config.ipam.range_sets) if config.ipam else [])
+    see_ready(plan.shared(config, plan.links(config, "", "", ips), ips), kernel)
     if config.ip_masq or config.mac_spoof_check:
         try:
             kernel.nftables.generation()
@@ -140,9 +151,6 @@ def status(request: Request, raw: dict[str, Any]) -> None:
             key = "ipMasq" if config.ip_masq else "macspoofchk"
             msg = f"{key}: this kernel has no nftables: {error}"
             raise CniError(PLUGIN_NOT_AVAILABLE, msg) from None
-    if config.bridge_netfilter and not has_bridge_netfilter():
-        msg = "bridgeNetfilter: this kernel has no br_netfilter: a pod gets no answer from a Service on its own node"
-        raise CniError(LIMITED_CONNECTIVITY, msg, "run: modprobe br_netfilter")
     _ipam(config, request, kernel).status()
 
 

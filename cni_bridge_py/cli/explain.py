@@ -82,7 +82,7 @@ def _wiring(config: NetworkConfig, host: str) -> Wiring:
 def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) -> list[str]:
     lines = [
         "#!/bin/sh",
-        f"# What {PLUGIN} does for {verb} on the network {config.name} ({source}).",
+        f"# What {PLUGIN} does for {verb} on the network {config.name} ({_on_one_line(source)}).",
         f"# The pod has the container id {CONTAINER_ID} and the interface {IFNAME}.",
         "set -e",
         "",
@@ -94,18 +94,28 @@ def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) ->
             f'test -e "$POD" || ip netns add {CONTAINER_ID}',
             "",
         ]
-        lines += _lease_comment(config, "written")
+        lines += [] if _is_delegated(config) else _lease_comment(config, "written")
     for step in steps:
         lines += [f"# {step}", *step.commands(), ""]
-    if verb == "DEL":
+    if verb == "DEL" or _is_delegated(config):
         lines += _lease_comment(config, "removed")
     return lines
+
+
+def _is_delegated(config: NetworkConfig) -> bool:
+    """Whether another plugin gives addresses: when the cable is there, and takes them back when it is gone."""
+    return config.ipam is not None and config.ipam.type not in HOST_LOCAL
+
+
+def _on_one_line(text: str) -> str:
+    """A file's name in a comment, which must not end the comment."""
+    return text if text.isprintable() else repr(text)
 
 
 def _lease_comment(config: NetworkConfig, what: str) -> list[str]:
     if not config.ipam:
         return []
-    if config.ipam.type not in HOST_LOCAL:
+    if _is_delegated(config):
         return [f"# Addresses come from the plugin {config.ipam.type}, which is not run here.", ""]
     folder = f"{config.ipam.data_dir}/{config.name}"
     return [f"# host-local: the lease of the pod's address is {what}, a file in {folder} named after it.", ""]

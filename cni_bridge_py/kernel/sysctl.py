@@ -21,6 +21,11 @@ def children(name: str) -> list[str]:
     return os.listdir(path_of(name))
 
 
+def is_writable(name: str) -> bool:
+    """Whether the parameter can be set: a container's /proc/sys may be read-only."""
+    return os.access(path_of(name), os.W_OK)
+
+
 def read(name: str) -> str:
     """The parameter's value.
 

@@ -7,9 +7,16 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EEXIST, ENOENT, EOPNOTSUPP
+from shlex import quote
 
 from cni_bridge_py.addresses import IPV6_MIN_MTU, InterfaceAddress, IPVersion, overlap
-from cni_bridge_py.cni.errors import BRIDGE_IN_USE, KERNEL_REFUSED, CniError
+from cni_bridge_py.cni.errors import (
+    BRIDGE_IN_USE,
+    KERNEL_REFUSED,
+    LIMITED_CONNECTIVITY,
+    PLUGIN_NOT_AVAILABLE,
+    CniError,
+)
 from cni_bridge_py.kernel import rtnetlink, sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import Message, NetlinkError, Tolerating
@@ -56,13 +63,7 @@ class EnsureBridge(Step):
 
     def apply(self, kernel: Kernel) -> None:
         link = kernel.host.link(self.name) or self._create(kernel)
-        if link.kind != "bridge":
-            what = f"a {link.kind} interface" if link.kind else "an interface of another kind"
-            raise CniError(
-                BRIDGE_IN_USE,
-                f"{self.name} is {what}, not a bridge",
-                "name another one with the key bridge, or remove it",
-            )
+        self._expect_bridge(link, BRIDGE_IN_USE)
         if self.mac and link.takes_first_ports_mac:
             # Where the last port has gone, it has none.
             mac = self.mac if link.mac == NO_MAC else link.mac
@@ -73,6 +74,16 @@ class EnsureBridge(Step):
             kernel.host.ask(rtnetlink.set_link(self.name, flags=wanted))
         if self.vlan_filtering and not link.vlan_filtering:
             self._ask_for_vlans(kernel.host, rtnetlink.set_vlan_filtering(self.name))
+
+    def _expect_bridge(self, link: Link, code: int) -> None:
+        if link.kind != "bridge":
+            what = f"a {link.kind} interface" if link.kind else "an interface of another kind"
+            msg = f'"{self.name}" already exists but is not a bridge: it is {what}'
+            raise CniError(code, msg, "name another one with the key bridge, or remove it")
+
+    def see_ready(self, kernel: Kernel) -> None:
+        if link := kernel.host.link(self.name):
+            self._expect_bridge(link, LIMITED_CONNECTIVITY)
 
     def _ask_for_vlans(self, host: Rtnetlink, message: Message) -> None:
         try:
@@ -116,12 +127,13 @@ class EnsureBridge(Step):
     def commands(self) -> list[str]:
         address = f" address {self.mac}" if self.mac else ""
         mtu = f" mtu {self.mtu}" if self.mtu else ""
-        pin = f"ip link set {self.name} address $(ip -br link show {self.name} | awk '{{print $3}}')"
+        name = quote(self.name)
+        pin = f"ip link set {name} address $(ip -br link show {name} | awk '{{print $3}}')"
         return [
-            f"ip link add {self.name} up{address}{mtu} type bridge{' vlan_filtering 1' if self.vlan_filtering else ''}",
+            f"ip link add {name} up{address}{mtu} type bridge{' vlan_filtering 1' if self.vlan_filtering else ''}",
             *([] if self.mac else [pin]),
-            f"sysctl -qw {accept_ra(self.name)}=0",
-            *([f"ip link set {self.name} promisc on"] if self.promisc else []),
+            f"sysctl -qw {quote(f'{accept_ra(self.name)}=0')}",
+            *([f"ip link set {name} promisc on"] if self.promisc else []),
         ]
 
 
@@ -148,12 +160,19 @@ class EnableBridgeNetfilter(Step):
         if not on_host(kernel, self.bridge).netfilter:
             kernel.host.ask(rtnetlink.set_netfilter(self.bridge))
 
+    def see_ready(self, kernel: Kernel) -> None:
+        if not has_bridge_netfilter():
+            msg = (
+                "bridgeNetfilter: this kernel has no br_netfilter: a pod gets no answer from a Service on its own node"
+            )
+            raise CniError(LIMITED_CONNECTIVITY, msg, "run: modprobe br_netfilter")
+
     def check(self, kernel: Kernel) -> None:
         link = on_host(kernel, self.bridge)
         expect(link.netfilter or not has_bridge_netfilter(), f"bridge {self.bridge} bypasses the packet filter")
 
     def commands(self) -> list[str]:
-        return [f"ip link set {self.bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1"]
+        return [f"ip link set {quote(self.bridge)} type bridge nf_call_iptables 1 nf_call_ip6tables 1"]
 
 
 def has_bridge_netfilter() -> bool:
@@ -223,14 +242,14 @@ class EnsureVlanGateway(Step):
 
     def commands(self) -> list[str]:
         mtu = f" mtu {self.mtu}" if self.mtu else ""
-        pair = f"ip link add {self.name} address {self.mac}{mtu} type veth"
+        pair = f"ip link add {quote(self.name)} address {self.mac}{mtu} type veth"
         return [
             f"{pair} peer name {self.port} address {self.port_mac}{mtu}",
-            f"sysctl -qw {accept_ra(self.name)}=0",
-            f"ip link set {self.port} master {self.bridge}",
+            f"sysctl -qw {quote(f'{accept_ra(self.name)}=0')}",
+            f"ip link set {self.port} master {quote(self.bridge)}",
             *self._vlans.commands(),
             f"ip link set {self.port} up",
-            f"ip link set {self.name} up",
+            f"ip link set {quote(self.name)} up",
         ]
 
 
@@ -343,7 +362,7 @@ class EnsureGatewayAddresses(Step):
     def _in_use(self, other: InterfaceAddress, wanted: InterfaceAddress) -> CniError:
         return CniError(
             BRIDGE_IN_USE,
-            f"bridge {self.bridge} has the address {other}, wanted is {wanted}",
+            f'"{self.bridge}" already has an IP address different from {wanted}: {other}',
             f"give this network a bridge of its own with the key bridge; or, if nobody else uses {other}, "
             f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
         )
@@ -364,6 +383,16 @@ class EnsureGatewayAddresses(Step):
         enable_ipv6(self.bridge)
         sysctl.prefer(keep_addr_on_down(self.bridge), "1")
 
+    def see_ready(self, kernel: Kernel) -> None:
+        link = kernel.host.link(self.bridge)
+        if not link or self.force:
+            return
+        for version in sorted({each.version for each in self.addresses}):
+            present = kernel.host.addresses(link.index, version)
+            if not any(each in present for each in self.addresses):
+                for other, wanted in self._clashes(present):
+                    raise self._in_use(other, wanted)
+
     def check(self, kernel: Kernel) -> None:
         link = on_host(kernel, self.bridge)
         for address in self.addresses:
@@ -378,7 +407,7 @@ class EnsureGatewayAddresses(Step):
                 f"{keep_addr_on_down(self.bridge)}=1",
                 f"{self._accept_dad}=0",
             ]
-        return [f"sysctl -qw {each}" for each in parameters] + [
+        return [f"sysctl -qw {quote(each)}" for each in parameters] + [
             add_address_command(each, self.bridge) for each in self.addresses
         ]
 
@@ -402,6 +431,10 @@ class EnableForwarding(Step):
         if self.version == 6:
             self._keep_advertised_routes()
         sysctl.ensure(self._name, "1")
+
+    def see_ready(self, kernel: Kernel) -> None:
+        if sysctl.read(self._name) == "0" and not sysctl.is_writable(self._name):
+            raise CniError(PLUGIN_NOT_AVAILABLE, f"sysctl {self._name} is 0, and cannot be set")
 
     @staticmethod
     def _keep_advertised_routes() -> None:

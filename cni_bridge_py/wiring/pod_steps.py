@@ -123,7 +123,7 @@ class AttachToBridge(Step):
     def commands(self) -> list[str]:
         alias = f" alias {quote(self._alias)}" if self._alias else ""
         return [
-            f"ip link set {self.host} master {self.bridge}{alias}",
+            f"ip link set {self.host} master {quote(self.bridge)}{alias}",
             *([f"bridge link set dev {self.host} hairpin on"] if self.hairpin else []),
             *([f"bridge link set dev {self.host} isolated on"] if self.isolated else []),
             f"ip link set {self.host} up",

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EACCES, EPERM
+from shlex import quote
 from types import TracebackType
 
 from cni_bridge_py.addresses import InterfaceAddress
-from cni_bridge_py.cni.errors import KERNEL_REFUSED, NOT_AS_EXPECTED, NOT_PERMITTED, CniError
+from cni_bridge_py.cni.errors import (
+    KERNEL_REFUSED,
+    LIMITED_CONNECTIVITY,
+    NOT_AS_EXPECTED,
+    NOT_PERMITTED,
+    PLUGIN_NOT_AVAILABLE,
+    CniError,
+)
 from cni_bridge_py.kernel import sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
@@ -23,6 +31,12 @@ class Step:
 
     def check(self, kernel: Kernel) -> None:
         """See that it is so. Raises CniError 105 that names what is not."""
+
+    def see_ready(self, kernel: Kernel) -> None:
+        """See whether `apply` would be refused; looks only.
+
+        Raises CniError that says for what, of code 51 where pods that are there suffer from it, too.
+        """
 
     def commands(self) -> list[str]:
         """The same as `apply`, as shell commands."""
@@ -47,6 +61,20 @@ def check_all(steps: Sequence[Step], kernel: Kernel) -> None:
     for step in steps:
         with Explained(step):
             step.check(kernel)
+
+
+def see_ready(steps: Sequence[Step], kernel: Kernel) -> None:
+    """See whether the steps could be applied.
+
+    Raises CniError 50 or 51 for the first that could not.
+    """
+    for step in steps:
+        try:
+            with Explained(step):
+                step.see_ready(kernel)
+        except CniError as error:
+            code = LIMITED_CONNECTIVITY if error.code == LIMITED_CONNECTIVITY else PLUGIN_NOT_AVAILABLE
+            raise CniError(code, error.msg, error.details) from None
 
 
 class Explained:
@@ -124,4 +152,4 @@ def add_address_command(address: InterfaceAddress, interface: str, dad: bool = F
     """ip address add, as the plugin does it."""
     # `ip` sets no broadcast address unless told, and waits for duplicate address detection unless told.
     option = " broadcast +" if address.version == 4 else "" if dad else " nodad"
-    return f"ip address add {address}{option} dev {interface}"
+    return f"ip address add {address}{option} dev {quote(interface)}"

@@ -35,7 +35,7 @@ def test_it_stays_so_with_pods(node: Node, plugin: Plugin) -> None:
 @pytest.mark.parametrize(
     ("prepare", "keys", "code", "message"),
     [
-        ("ip link add cni0 type veth peer name other", {}, 51, "cni0 is an interface, but not a bridge"),
+        ("ip link add cni0 type veth peer name other", {}, 51, "already exists but is not a bridge"),
         ("touch /var/lib/file", {"ipam": {"dataDir": "/var/lib/file"}}, 50, "/var/lib/file is not writable"),
         ("mount -t tmpfs -o ro tmpfs /var/lib/cni", {}, 50, "/var/lib/cni is not writable"),
         (":", {"ipam": {"type": "none-such"}}, 50, 'failed to find plugin "none-such"'),

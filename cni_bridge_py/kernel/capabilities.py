@@ -1,0 +1,13 @@
+"""What this process may do (capabilities(7), proc_pid_status(5))."""
+
+from __future__ import annotations
+
+NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""linux/capability.h: links, addresses and rules take the first, entering a pod's namespace the second."""
+
+
+def missing() -> list[str]:
+    """The capabilities that wiring a pod takes and this process has not."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return [name for name, bit in NEEDED.items() if not effective >> bit & 1]
