@@ -211,7 +211,7 @@ def interface_key(name: str) -> bytes:
 
 def interface_and_mac_key(name: str, mac: str) -> bytes:
     """A key of the type IFNAME_AND_MAC."""
-    return interface_key(name) + bytes.fromhex(mac.replace(":", "")) + bytes(2)
+    return (interface_key(name) + bytes.fromhex(mac.replace(":", ""))).ljust(IFNAME_AND_MAC.length, b"\0")
 
 
 def interface_and_mark_key(name: str, mark: int) -> bytes:

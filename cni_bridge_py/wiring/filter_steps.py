@@ -103,7 +103,7 @@ class MasqueradePod(Step):
         pod = self.pod
         told = packet_filter.told(kernel.nftables, pod.host)
         # The exceptions are those of the time when the pod was made.
-        name = told[0].split(" ")[1] if told else packet_filter.chain_of(pod).name
+        name = told[0].rpartition(" ")[0].rpartition(" ")[2] if told else packet_filter.chain_of(pod).name
         expect(
             told == [f"{pod.owner}: {name} {address}" for address in pod.masqueraded],
             f"nftables set {ATTACHMENTS.place} lacks {pod.host} or was changed: no masquerade",

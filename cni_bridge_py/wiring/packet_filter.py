@@ -24,6 +24,7 @@ Sets have an element that is no pod's. Where it is gone somebody flushed the set
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOENT
 from functools import cached_property
@@ -334,11 +335,12 @@ def _masqueraded_now(nft: Nftables, host: str, addresses: list[str]) -> tuple[li
     elements = [(ATTACHMENTS, interface_and_mark_key(host, number)) for number in range(len(addresses))]
     chains = set()
     for each in addresses:
-        _, name, address = each.split(" ")
-        chains.add(name)
-        element = _address(name, parse_address(address))
-        if nft.comment(*element) == host:  # it may be another pod's by now
-            elements.append(element)
+        with suppress(ValueError):  # somebody else wrote it
+            _, name, address = each.split(" ")
+            element = _address(name, parse_address(address))
+            chains.add(name)
+            if nft.comment(*element) == host:  # it may be another pod's by now
+                elements.append(element)
     return elements, chains
 
 
@@ -355,8 +357,11 @@ def _guarded_now(nft: Nftables, host: str, comment: str | None) -> list[Element]
         if nft.uses(MACSPOOFCHK) and not _are_there(nft, GUARD_ANCHORS):  # somebody flushed the set
             return [(MACS, key) for key in nft.elements(MACS) if key.startswith(interface_key(host))]
         return []
-    allowed = (MACS, interface_and_mac_key(host, comment.rpartition(" ")[2]))
-    return [(GUARDED, interface_key(host)), *([allowed] if nft.comment(*allowed) is not None else [])]
+    found = [(GUARDED, interface_key(host))]
+    with suppress(ValueError):  # somebody else wrote it
+        allowed = (MACS, interface_and_mac_key(host, comment.rpartition(" ")[2]))
+        found += [allowed] if nft.comment(*allowed) is not None else []
+    return found
 
 
 def _address(name: str, address: InterfaceAddress) -> Element:
