@@ -203,7 +203,8 @@ def cable(links: Links) -> Step:
 def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
     """The steps that plug the cable in. `pod` is `namespace/pod` where it is known."""
     steps: list[Step] = filtered(pod_filter(config, links.host, links.pod_mac, ips))
-    steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation))
+    is_dark = config.disable_container_interface
+    steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation, is_dark))
     if config.vlan or config.vlan_trunk:
         native = config.vlan or DEFAULT_VLAN
         trunk = [vlan for vlan in config.vlan_trunk if vlan != native]

@@ -20,6 +20,13 @@ ROUTES = [
     {"dst": "fd99::/48", "priority": 7},
 ]
 
+ON_LINK = [
+    {"dst": "203.0.113.0/24", "gw": "169.254.1.1"},
+    {"dst": "169.254.1.1/32", "gw": "0.0.0.0"},
+    {"dst": "198.51.100.0/24", "scope": 253},
+    {"dst": "fd98::/48", "gw": "::"},
+]
+
 CONFIGURATIONS: dict[str, Json] = {
     "gateway and masquerade": {"isDefaultGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": IPV4},
     "dual stack": {
@@ -35,6 +42,13 @@ CONFIGURATIONS: dict[str, Json] = {
     "a MAC of its own": {"args": {"cni": {"mac": "02:00:00:00:00:07"}}, "ipam": IPV4},
     "bridge netfilter": {"bridgeNetfilter": True, "isGateway": True, "ipam": IPV4},
     "layer 2 alone": {"ipam": {}},
+    "routes on link": {"ipam": DUAL | {"routes": ON_LINK}},
+    "a name that a shell would take apart": {
+        "bridge": "b;id>$x'&",
+        "promiscMode": True,
+        "isGateway": True,
+        "ipam": DUAL,
+    },
 }
 VLANS: dict[str, Json] = {
     "VLAN": {"vlan": 100, "isGateway": True, "mtu": 1400, "ipam": DUAL},
@@ -126,3 +140,18 @@ def test_without_a_configuration_it_says_how_to_name_one(plugin: Plugin, node: N
     done = node.run(*plugin.argv, "explain", check=False)
     assert done.returncode == 1
     assert "--conf FILE" in done.stderr
+
+
+def test_another_plugins_addresses_are_said_where_they_come(plugin: Plugin, node: Node) -> None:
+    """The cable first, then the address; and the other way round when it is taken away."""
+    conf = BASE | {"ipam": {"type": "dhcp"}}
+    lines = explain(plugin, node, conf).splitlines()
+    asked = lines.index("# Addresses come from the plugin dhcp, which is not run here.")
+    assert "nsenter --net=$POD ip link set eth0 up" in lines[:asked]
+
+
+def test_a_name_of_a_file_does_not_end_a_comment(plugin: Plugin, node: Node) -> None:
+    path = "/run/a\ntouch /run/touched\n"
+    node.write(path, json.dumps({"type": plugin.type, **BASE}))
+    script = node.run(*plugin.argv, "explain", "--conf", path).stdout
+    assert "touch /run/touched" not in script.splitlines()

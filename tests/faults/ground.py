@@ -34,13 +34,22 @@ def two_pods(*versions: int, **keys: Any) -> Json:
     return network(ipam=ipam, isDefaultGateway=True, ipMasq=True, **keys)
 
 
+EARLIER = {
+    "cniVersion": "1.1.0",
+    "interfaces": [{"name": "wan0", "mac": "02:00:00:00:00:01"}],
+    "routes": [{"dst": "192.168.0.0/16", "gw": "192.168.7.1"}],
+    "dns": {"nameservers": ["9.9.9.9"]},
+}
+"""What a plugin that comes before ours in a chain has made."""
+
 CASES = {
     "ipv4": Case(two_pods(4)),
     "dual-stack": Case(two_pods(4, 6)),
     "requested": Case(two_pods(4), args="IP=10.22.0.3"),
     "guarded": Case(two_pods(4, 6, macspoofchk=True)),
+    "chained": Case(two_pods(4, 6, prevResult=EARLIER)),
 }
-"""The last one has every kind of thing that a pod can leave behind."""
+"""`guarded` has every kind of thing that a pod can leave behind."""
 
 NO_WAY = {"dst": "198.51.100.0/24", "gw": "203.0.113.1"}
 """A route whose gateway is not in the pod's network."""

@@ -46,8 +46,8 @@ def bare(address: str) -> str:
 
 
 def host_veth(result: Json) -> str:
-    """The name of the host's end in a result: the interface of the host that is no bridge."""
-    _, host, _ = result["interfaces"]
+    """The name of the host's end in a result: the one of the last three interfaces that is on the host and no bridge."""
+    _, host, _ = result["interfaces"][-3:]
     assert "sandbox" not in host
     return str(host["name"])
 
