@@ -1,47 +1,56 @@
 #!/usr/bin/env bash
-# Builds the plugin and puts it, with a configuration, where a container runtime looks for them.
+# Builds the plugin, and has it put where a container runtime looks for it.
+# Here is what building takes: a Python, packages, libraries. What happens to the node is in cni_bridge_py/installer/.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh install.sh
 set -euo pipefail
 shopt -s nullglob
-export LC_ALL=C # a runtime sorts configuration files by bytes; so do the globs below
+export LC_ALL=C
+umask 022
 
 readonly PLUGIN=cni-bridge-py
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly checkout
 readonly venv=$checkout/.build/venv
-readonly dist=$checkout/.build/dist/$PLUGIN
+readonly dist=$checkout/.build/dist
 
-bin_dir=/opt/cni/bin
-conf_dir=/etc/cni/net.d
-conf=10-bridge.conf
-subnet=
-build=yes
-action=install
-demo=no
-kind=no
+# Debian has the static library of Python that a static executable takes; 12 is the oldest whose Python is new enough.
+readonly build_image=debian:12
+
+given=      # the options of this call
+for_node=(--shipped "$checkout/conf") # those that say what is to happen to the node
+conf=
+python=
 cluster=$PLUGIN
 image=
 kind_config=$checkout/kind-config.yaml
 
-# Where a bundle for kind's nodes is built, when this image can be had: it runs wherever glibc is as old as here or newer.
-readonly build_image=python:3.13-slim-bookworm
-
 usage() {
     cat <<EOF
 Usage: ./install.sh [OPTION]...
-Build $PLUGIN and install it with a network configuration.
+Build $PLUGIN and install it with a network configuration where the container runtimes of this machine look.
 
-  --bin-dir DIR    where the runtime looks for plugins (default: $bin_dir)
-  --conf-dir DIR   where the runtime looks for configurations (default: $conf_dir)
-  --subnet CIDR    the pods' subnet, instead of the one in the configuration
-  --conf NAME      which file of conf/ to install: $(shipped) (default: $conf)
+  --subnet CIDR    the pods' subnet; twice or with a comma for IPv4 and IPv6 (default: as installed, or 10.22.0.0/16)
+  --mtu BYTES      the pods' MTU (default: as installed, or the uplink's where that is below 1500)
+  --conf NAME      which file of conf/ to install: $(shipped)
+                   (default: as installed, or the one that suits this machine)
+  --bin-dir DIR    where plugins go (default: where the runtimes look)
+  --conf-dir DIR   where the configuration goes (default: where the runtimes look)
+  --prefix DIR     the command for people goes to DIR/bin and DIR/lib (default: /usr/local)
+  --force          install although something was found that pods would suffer from
   --no-build       install what an earlier run built
-  --uninstall      take the plugin and its configuration away again
-  --demo           after installing, wire two pods in a private namespace and show them
+  --build-only     build, and install nothing
+  --build-in-container
+                   build in a container of $build_image (docker): for a machine without Python, or with an older Debian
+  --demo           wire two pods in a private namespace and show them; installs nothing without --install
+  --install        install; the default unless there is --demo
+  --uninstall      take the plugin, its configuration and its command away again
+  --purge          with --uninstall: the bridge, the packet filter's table, leases and backups as well
+  --yes            install missing Debian packages without asking
   --kind [NAME]    install on every node of a kind cluster, made first if there is none (default: $cluster);
                    with --uninstall, undo that
   --image IMAGE    the node image of a cluster that --kind makes
   --config FILE    the kind configuration of a cluster that --kind makes (default: kind-config.yaml)
-  --help           show this text
+  -h, --help       show this text
 EOF
 }
 
@@ -54,122 +63,183 @@ fail() {
 
 shipped() { (cd "$checkout/conf" && echo *.conf *.conflist); }
 
+# --- options ---
+
+given() { [[ $given == *" $1 "* ]]; }
+
 parse_arguments() {
+    local option value
     while [ $# -gt 0 ]; do
-        case $1 in
-        --bin-dir | --conf-dir | --subnet | --conf | --image | --config)
-            [ -n "${2-}" ] || fail "$1 needs a value" "try ./install.sh --help"
-            ;;&
-        --bin-dir) bin_dir=$2 && shift ;;
-        --conf-dir) conf_dir=$2 && shift ;;
-        --subnet) subnet=$2 && shift ;;
-        --conf) conf=$2 && shift ;;
-        --no-build) build=no ;;
-        --uninstall) action=uninstall ;;
-        --demo) demo=yes ;;
-        --image) image=$2 && shift ;;
-        --config) kind_config=$2 && shift ;;
-        --kind)
-            kind=yes
-            if [ -n "${2-}" ] && [ "${2#-}" = "$2" ]; then cluster=$2 && shift; fi
-            ;;
-        --help) usage && exit ;;
-        *) fail "there is no option $1" "try ./install.sh --help" ;;
-        esac
+        option=$1 value=
         shift
-    done
-}
-
-# --- what must be there, asked before anything is changed ---
-
-check_writable() {
-    local ancestor=$1
-    until [ -e "$ancestor" ]; do ancestor=$(dirname "$ancestor"); done
-    [ -d "$ancestor" ] || fail "$ancestor is not a directory"
-    [ -w "$ancestor" ] || fail "$(id -un) may not write to $ancestor: run it as root (sudo ./install.sh ...)"
-}
-
-# The first Python that is new enough, as a path; nothing if there is none.
-find_python() {
-    local name
-    for name in python3 python3.13 python3.12 python3.11; do
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            command -v "$name"
-            return
+        if [[ $option == --*=* ]]; then
+            value=${option#*=} option=${option%%=*}
+            case $option in
+            --subnet | --mtu | --conf | --bin-dir | --conf-dir | --prefix | --image | --config | --kind) ;;
+            *) fail "there is no option $option that takes a value" "try ./install.sh --help" ;;
+            esac
+            set -- "$value" "$@"
         fi
+        case $option in
+        --subnet | --mtu | --conf | --bin-dir | --conf-dir | --prefix | --image | --config)
+            if [ -z "${1-}" ] || [[ $1 == -* ]]; then fail "$option needs a value" "try ./install.sh --help"; fi
+            value=$1
+            shift
+            ;;
+        esac
+        given+=" $option "
+        case $option in
+        --bin-dir | --conf-dir | --prefix) for_node+=("$option" "$(realpath --canonicalize-missing -- "$value")") ;;
+        --conf) conf=$value && for_node+=("$option" "$value") ;;
+        --subnet | --mtu) for_node+=("$option" "$value") ;;
+        --force | --purge) for_node+=("$option") ;;
+        --image) image=$value ;;
+        --config) kind_config=$value ;;
+        --kind) if [ -n "${1-}" ] && [[ $1 != -* ]]; then cluster=$1 && shift; fi ;;
+        --no-build | --build-only | --build-in-container | --demo | --install | --uninstall | --yes) ;;
+        -h | --help) usage && exit ;;
+        *) fail "there is no option $option" "try ./install.sh --help" ;;
+        esac
     done
 }
 
-# The Debian packages that a purpose takes and that are not there: `building`, or `--kind` where a container builds.
-missing_packages() {
-    local python
-    python=$(find_python)
-    if [ -z "$python" ]; then
-        echo python3 python3-venv
-    else
-        "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
-    fi
-    [ "$1" = building ] || return 0
-    command -v objdump >/dev/null || echo binutils
-    command -v cc >/dev/null || echo gcc libc6-dev
-    [ -n "$python" ] || return 0
-    # The executable is a C program with Python's interpreter as a shared library.
-    "$python" - 2>/dev/null <<'EOF' || echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
-import ctypes, os, sysconfig
-ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
-os.stat(sysconfig.get_path("include") + "/Python.h")
-EOF
-}
-
-check_packages() {
-    local missing
-    # Twice, because which libpython is needed is known once Python is there.
-    for _ in 1 2; do
-        missing=$(missing_packages "$1" | xargs)
-        [ -n "$missing" ] || return 0
-        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            say "Installing the Debian packages that $1 takes: $missing"
-            # shellcheck disable=SC2086 # a list of words
-            apt_get_install $missing || fail "apt-get could not install: $missing"
-        fi
+# refuse_with OPTION OTHER...: fail when OPTION was given, and one of the others, too.
+refuse_with() {
+    local option=$1 other
+    shift
+    given "$option" || return 0
+    for other; do
+        if given "$other"; then fail "$option and $other do not go together" "try ./install.sh --help"; fi
     done
-    missing=$(missing_packages "$1" | xargs)
-    [ -z "$missing" ] && return
-    if [[ $missing == python3\ * ]]; then
-        fail "$1 takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here"
+}
+
+refuse_contradictions() {
+    local places=(--bin-dir --conf-dir --prefix) of_installing=(--subnet --mtu --conf --force --install) option
+    refuse_with --uninstall "${of_installing[@]}" --demo --no-build --build-only --build-in-container --image --config
+    refuse_with --kind "${places[@]}" "${of_installing[@]}" --demo --build-only --purge
+    refuse_with --build-only "${places[@]}" "${of_installing[@]}" --demo --no-build
+    refuse_with --no-build --build-in-container
+    if given --demo && ! given --install; then
+        for option in "${places[@]}" "${of_installing[@]}"; do
+            if given "$option"; then fail "--demo installs nothing, so $option takes --install as well"; fi
+        done
     fi
-    fail "$1 takes these packages (Debian's names): $missing" \
-        "as root: apt-get install $missing"
+    if given --purge && ! given --uninstall; then fail "--purge goes with --uninstall"; fi
+    for option in --image --config; do
+        if given "$option" && ! given --kind; then fail "$option goes with --kind"; fi
+    done
+    refuse_conf
 }
 
-apt_get_install() {
-    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
-}
-
-check_conf() {
+refuse_conf() {
+    if [ -z "$conf" ]; then return; fi
+    if [[ $conf == *.yaml ]]; then
+        fail "$conf is a configuration of kind's, not of a network: ./install.sh --kind --config conf/$conf"
+    fi
     [[ $conf != */* && -f $checkout/conf/$conf ]] || fail "conf/ has no $conf; it has: $(shipped)"
 }
 
-check_subnet() {
-    local python
-    [ -n "$subnet" ] || return 0
-    python=$(command -v python3) || fail "--subnet takes python3 to check it; change conf/$conf instead"
-    "$python" - "$subnet" <<'EOF' || exit 1
-import ipaddress, sys
+# --- what building takes, known before anything is changed ---
 
-try:
-    if "/" not in sys.argv[1]:
-        raise ValueError("write it with its prefix length, such as 10.22.0.0/16")
-    if ipaddress.ip_network(sys.argv[1]).num_addresses < 4:
-        raise ValueError("it has no room for a gateway and a pod")
-except ValueError as error:
-    sys.exit(f"install.sh: --subnet {sys.argv[1]}: {error}")
-EOF
+has_apt() { command -v apt-get >/dev/null; }
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# has PYTHON THING: venv; shared, the library that the command for people takes; static, that of the plugin.
+has() {
+    case $2 in
+    venv) "$1" -c 'import ensurepip, venv' ;;
+    shared) "$1" -c 'import ctypes, os, sysconfig
+ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
+os.stat(sysconfig.get_path("include") + "/Python.h")' ;;
+    static) "$1" -c 'import os, sysconfig
+os.stat(os.path.join(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY")))' ;;
+    esac 2>/dev/null
 }
 
-check_built() { [ -x "$dist/$PLUGIN" ] || fail "nothing has been built yet: run it without --no-build"; }
+# Sets $python: the first in PATH that has all; or Debian's, to which packages add the rest; or the first new enough.
+choose_python() {
+    local each first='' debians=''
+    while read -r each; do
+        is_new_enough "$each" || continue
+        if has "$each" static && has "$each" shared && has "$each" venv; then python=$each && return; fi
+        [ -n "$first" ] || first=$each
+        if [ "$each" = /usr/bin/python3 ] && has_apt; then debians=$each; fi
+    done <<<"$(type -aP python3 python3.13 python3.12 python3.11)"
+    python=${debians:-$first}
+}
+
+# The Debian packages that are not there.
+missing_packages() {
+    command -v objdump >/dev/null || echo binutils
+    command -v cc >/dev/null || echo gcc libc6-dev
+    if [ -z "$python" ]; then
+        echo python3 python3-venv libpython3-dev
+        return
+    fi
+    has "$python" venv || echo python3-venv
+    if ! has "$python" shared || { has_apt && ! has "$python" static; }; then
+        echo "libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
+    fi
+}
+
+need_packages() {
+    local missing
+    choose_python
+    missing=$(missing_packages | xargs)
+    if [ -z "$missing" ]; then return; fi
+    if [ -z "$python" ] && ! has_apt; then fail_for_python; fi
+    if [ "$(id -u)" != 0 ] || ! has_apt; then
+        fail "building takes these packages (Debian's names): $missing" "as root: apt-get install $missing"
+    fi
+    if [ -z "$python" ]; then
+        apt update
+        debian_has_new_python || fail_for_python
+    fi
+    say "Building takes these Debian packages: $missing"
+    ask "Install them?" || fail "nothing was changed"
+    apt update
+    # shellcheck disable=SC2086 # a list of words
+    apt install $missing
+    choose_python
+    missing=$(missing_packages | xargs)
+    [ -z "$missing" ] || fail "apt-get installed these packages, but what they are to bring is not there: $missing"
+}
+
+fail_for_python() {
+    fail "building takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here" \
+        "Debian 12, Ubuntu 24.04 and newer have one; where docker is: ./install.sh --build-in-container"
+}
+
+debian_has_new_python() {
+    [[ $(apt-cache show --no-all-versions python3 2>/dev/null) =~ Version:\ ([0-9]+)\.([0-9]+) ]] || return 1
+    [ "${BASH_REMATCH[1]}" -gt 3 ] || [ "${BASH_REMATCH[2]}" -ge 11 ]
+}
+
+# Nobody is asked where nobody can answer.
+ask() {
+    local answer
+    if given --yes || ! [ -t 0 ] || ! [ -t 1 ]; then return 0; fi
+    read -r -p "$1 [Y/n] " answer && [[ -z $answer || $answer == [yY]* ]]
+}
+
+# apt COMMAND [PACKAGE]...: apt-get, once no other package manager is at work; for ten minutes at most.
+apt() {
+    local said told='' until=$((SECONDS + 600))
+    until said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends "$@" 2>&1 </dev/null 9<&-); do
+        if [[ $said != *"ould not get lock"* && $said != *"nable to lock"* && $said != *"nable to acquire"* ]] ||
+            [ "$SECONDS" -ge "$until" ]; then
+            fail "apt-get $* failed:" "$said"
+        fi
+        [ -n "$told" ] || say "Waiting for another package manager to finish"
+        told=yes
+        sleep 2
+    done
+}
 
 # --- building ---
+
+hash_of() { sha256sum | cut -d ' ' -f 1; }
 
 # The libraries that a purpose takes, as pyproject.toml has them.
 requirements() {
@@ -183,212 +253,187 @@ if sys.argv[2] == "building":
 EOF
 }
 
+# make_venv PURPOSE: unless it is there, made by the same Python for the same libraries.
 make_venv() {
-    "$(find_python)" -m venv --clear "$venv"
-    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement <(requirements "$1") ||
+    local made_of
+    made_of=$({ echo "$1 $python" && "$python" -VV && cat "$checkout/pyproject.toml"; } | hash_of)
+    if [ "$(cat "$venv/made-of" 2>/dev/null)" = "$made_of" ]; then return; fi
+    say "Getting the Python libraries that $1 takes, into $venv"
+    "$python" -m venv --clear "$venv"
+    requirements "$1" >"$venv/requirements.txt"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement "$venv/requirements.txt" ||
         fail "pip could not install what $1 takes; what it said is above"
+    echo "$made_of" >"$venv/made-of"
 }
 
-build_bundle() {
-    say "Building $PLUGIN in $checkout/.build"
-    make_venv building
-    PYI_LOG_LEVEL=ERROR "$venv/bin/python" -m PyInstaller --noconfirm \
-        --distpath "$checkout/.build/dist" --workpath "$checkout/.build/work" "$checkout/$PLUGIN.spec" ||
-        fail "PyInstaller could not build the executable; what it said is above"
+sources() {
+    (cd "$checkout" && find "$PLUGIN.spec" pyproject.toml bundle cni_bridge_py -type f -not -name '*.pyc' -print0 |
+        sort -z | xargs -0 sha256sum)
 }
 
-# --- the plugin ---
-#
-# The bundle goes into a directory named after its contents, and the plugin's name is a link into it.
-# Renaming the link switches at once, and a plugin that a runtime started a moment earlier goes on in
-# its own directory. (Replacing the executable itself would break it: it reads itself while it starts.)
-
-fingerprint() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12); }
-
-install_plugin() {
-    local version previous directory
-    version=.$PLUGIN-$(fingerprint "$dist")
-    previous=$(readlink "$bin_dir/$PLUGIN" || true)
-    mkdir -p "$bin_dir"
-    [ ! -d "$bin_dir/$PLUGIN" ] || fail "$bin_dir/$PLUGIN is a directory: move it away first"
-    if [ ! -d "$bin_dir/$version" ]; then
-        rm -rf "$bin_dir/$version.new"
-        cp -R "$dist" "$bin_dir/$version.new"
-        chmod -R u=rwX,go=rX "$bin_dir/$version.new"
-        sync -f "$bin_dir"
-        mv -T "$bin_dir/$version.new" "$bin_dir/$version"
+build_here() {
+    local made_of status=0
+    made_of=$({ sources && cat "$venv/made-of"; } | hash_of)
+    if [ "$(cat "$dist/made-of" 2>/dev/null)" = "$made_of" ]; then
+        say "Nothing to build: nothing has changed since the last time"
+        return
     fi
-    ln -sfn "$version/$PLUGIN" "$bin_dir/$version.link"
-    mv -T "$bin_dir/$version.link" "$bin_dir/$PLUGIN"
-    # The version that was just replaced stays until the next install: it may still be running.
-    for directory in "$bin_dir/.$PLUGIN"-*; do
-        case ${directory##*/} in
-        "$version" | "${previous%/*}") ;;
-        *) rm -rf "$directory" ;;
-        esac
-    done
-    say "Installed $bin_dir/$PLUGIN -> $version/$PLUGIN"
+    rm -rf "$dist"
+    say "Building, 1 of 2: the command for people"
+    (cd "$checkout" && PYI_LOG_LEVEL=ERROR "$venv/bin/python" -m PyInstaller --noconfirm \
+        --distpath "$dist" --workpath "$checkout/.build/work" "$PLUGIN.spec") ||
+        fail "PyInstaller could not build the command; what it said is above"
+    say "Building, 2 of 2: the plugin"
+    (cd "$checkout" && "$venv/bin/python" -m bundle.build --output "$dist/$PLUGIN") || status=$?
+    case $status in
+    0) ;;
+    3) tell_slow ;;
+    *) fail "the plugin could not be built; what was said is above" ;;
+    esac
+    echo "$made_of" >"$dist/made-of"
 }
 
-uninstall_plugin() {
-    local directory
-    if [[ $(readlink "$bin_dir/$PLUGIN") == ".$PLUGIN"-* ]]; then
-        rm "$bin_dir/$PLUGIN"
-        say "Removed $bin_dir/$PLUGIN"
-    fi
-    for directory in "$bin_dir/.$PLUGIN"-*; do
-        rm -rf "$directory"
-        say "Removed $directory"
-    done
+tell_slow() {
+    say "NOTE: $python has no static library, so the command for people is the plugin, too: it works, and starts slower." \
+        "Debian's and Ubuntu's libpython3-dev has one; where docker is, ./install.sh --build-in-container uses that."
 }
 
-# --- the configuration ---
-
-# conf/NAME with the pods' subnet replaced by another.
-with_subnet() { sed "s|\(\"subnet\": *\)\"[^\"]*\"|\1\"$2\"|" "$1"; }
-
-is_ours() { grep -qs "\"type\": *\"$PLUGIN\"" "$1"; }
-
-# A name that no runtime picks up: it ends in none of .conf, .conflist and .json.
-set_aside() {
-    local backup
-    backup=$1.bak-$(date -u +%Y%m%dT%H%M%SZ)
-    mv -T --backup=numbered "$1" "$backup"
-    say "Kept $1 as $backup"
-}
-
-install_conf() {
-    local target=$conf_dir/$conf new=$conf_dir/.$conf.new other
-    mkdir -p "$conf_dir"
-    if [ -n "$subnet" ]; then
-        with_subnet "$checkout/conf/$conf" "$subnet" >"$new"
-    else
-        cat "$checkout/conf/$conf" >"$new"
-    fi
-    for other in $(shipped); do
-        if [ "$other" != "$conf" ] && is_ours "$conf_dir/$other"; then set_aside "$conf_dir/$other"; fi
-    done
-    if [ -e "$target" ] && ! cmp -s "$new" "$target"; then set_aside "$target"; fi
-    mv -T "$new" "$target"
-    say "Installed $target"
-}
-
-uninstall_conf() {
-    local name target
-    for name in $(shipped); do
-        target=$conf_dir/$name
-        is_ours "$target" || continue
-        if cmp -s <(with_subnet "$target" any) <(with_subnet "$checkout/conf/$name" any); then
-            rm "$target"
-            say "Removed $target"
-        else
-            say "$target has been changed since it was installed"
-            set_aside "$target"
-        fi
-    done
-}
-
-# Says which configuration a runtime picks: the first in alphabetical order.
-tell_choice() {
-    local files=("$conf_dir"/*.conf "$conf_dir"/*.conflist "$conf_dir"/*.json) first
-    first=$(printf '%s\n' "${files[@]}" | sort | head -n 1)
-    if [ "$first" = "$conf_dir/$conf" ]; then
-        say "The runtime will now pick $first: it is the first in $conf_dir"
-    else
-        say "WARNING: the runtime will pick $first, which sorts before $conf: to use $conf, move it away"
-    fi
-}
-
-# --- the two ways through ---
-
-install() {
-    check_conf
-    check_subnet
-    if [ "$demo" = yes ] && [ "$(id -u)" != 0 ]; then
-        fail "the demo makes network namespaces, which takes root: sudo ./install.sh --demo"
-    fi
-    check_writable "$bin_dir"
-    check_writable "$conf_dir"
-    if [ "$build" = yes ]; then
-        check_packages building
-        build_bundle
-    fi
-    check_built
-    CNI_COMMAND=VERSION "$dist/$PLUGIN" </dev/null >/dev/null ||
-        fail "the executable that was built does not start here; what it said is above"
-    install_plugin
-    install_conf
-    tell_choice
-    if [ "$demo" = yes ]; then "$bin_dir/$PLUGIN" demo; fi
-}
-
-uninstall() {
-    check_writable "$bin_dir"
-    check_writable "$conf_dir"
-    uninstall_conf
-    uninstall_plugin
-}
-
-# --- on the nodes of a kind cluster: see cni_bridge_py/cli/kind.py ---
-
-kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
-
-# What is done on nodes is in Python, and takes libraries.
-need_venv() {
-    if ! "$venv/bin/python" -c 'import netaddr, rich' 2>/dev/null; then
-        check_writable "$checkout/.build"
-        check_packages --kind
-        make_venv --kind
-    fi
-}
-
-check_kind_tools() {
-    local tool missing=()
-    for tool in "$@"; do
-        command -v "$tool" >/dev/null || missing+=("$tool")
-    done
-    [ ${#missing[@]} = 0 ] || fail "--kind takes $*; missing: ${missing[*]}"
-    docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
-}
-
-# In a container this very script builds. The checkout goes in and the bundle comes out through a pipe: a daemon
+# In a container this very script builds. The checkout goes in and what was built comes out through a pipe: a daemon
 # elsewhere has no directory of ours to mount.
-build_bundle_in_container() {
+build_in_container() {
     local built=$checkout/.build/dist.new
     docker image inspect "$build_image" >/dev/null 2>&1 || docker pull --quiet "$build_image" >/dev/null || return 1
-    say "Building $PLUGIN in a container of $build_image"
+    say "Building in a container of $build_image"
     rm -rf "$built"
     mkdir -p "$built"
     tar -C "$checkout" --exclude='./.*' -c -f - . |
         docker run --rm --interactive "$build_image" sh -euc '
             cd "$(mktemp -d)"
             tar -x -f - --no-same-owner
-            ./install.sh --bin-dir installed/bin --conf-dir installed/net.d >&2
+            ./install.sh --build-only >&2
             tar -C .build/dist -c -f - .' |
         tar -C "$built" -x -f - --no-same-owner || return 1
-    rm -rf "$checkout/.build/dist"
-    mv "$built" "$checkout/.build/dist"
+    rm -rf "$dist"
+    mv "$built" "$dist"
+}
+
+need_docker() {
+    command -v docker >/dev/null || fail "$1 takes docker, which is not here"
+    docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
+}
+
+build() {
+    if given --build-in-container; then
+        need_docker --build-in-container
+        build_in_container || fail "nothing was built in a container of $build_image; what was said is above"
+        return
+    fi
+    need_packages
+    make_venv building
+    # What will be refused is refused before the long part.
+    if installs; then people install --check "${for_node[@]}"; fi
+    build_here
+}
+
+check_built() { [ -x "$dist/command-line/command-line" ] || fail "nothing has been built yet: run it without --no-build"; }
+
+# --- the ways through ---
+
+# The command for people: from source where its libraries are, else as it was built, else as it is installed.
+people() {
+    local each
+    if ! has_libraries; then
+        for each in "$dist/command-line/command-line" "/usr/local/lib/$PLUGIN"/*/command-line; do
+            if "$each" --version >/dev/null 2>&1; then
+                "$each" "$@"
+                return
+            fi
+        done
+        choose_python
+        [ -n "$python" ] || fail_for_python
+        make_venv running
+    fi
+    PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py "$@"
+}
+
+has_libraries() { "$venv/bin/python" -c 'import netaddr, pyroute2, rich' 2>/dev/null; }
+
+installs() { ! given --build-only && { given --install || ! given --demo; }; }
+
+# Two at once would build into one directory.
+lock_checkout() {
+    exec 9<"$checkout"
+    if ! flock --nonblock 9; then
+        say "Another install.sh is at work in $checkout: waiting for it"
+        flock 9
+    fi
+}
+
+install() {
+    if given --demo && [ "$(id -u)" != 0 ]; then
+        fail "the demo makes network namespaces, which takes root: sudo ./install.sh --demo"
+    fi
+    given --no-build || build
+    check_built
+    if given --build-only; then say "Built $dist"; fi
+    if installs; then people install --built "$dist" "${for_node[@]}"; fi
+    if given --demo; then demo; fi
+}
+
+demo() {
+    local plugin=$dist/$PLUGIN
+    [ -f "$plugin" ] || plugin=$dist/command-line/command-line
+    people demo --plugin "$plugin"
+    installs || say "Nothing was installed. To install: sudo ./install.sh"
+}
+
+uninstall() { people uninstall "${for_node[@]}"; }
+
+# --- on the nodes of a kind cluster: see cni_bridge_py/cli/kind.py ---
+
+kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
+
+# What is done on nodes is in Python, and takes libraries.
+need_libraries() {
+    if has_libraries; then return; fi
+    choose_python
+    [ -n "$python" ] || fail "--kind takes Python 3.11 or newer"
+    make_venv --kind
+}
+
+need_kind_tools() {
+    local tool missing=()
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    [ ${#missing[@]} = 0 ] || fail "--kind takes $*; missing: ${missing[*]}"
+    need_docker --kind
 }
 
 install_kind() {
-    check_kind_tools docker kind kubectl
+    need_kind_tools docker kind kubectl
     [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
-    if [ "$build" = yes ]; then check_writable "$checkout/.build"; else check_built; fi
-    need_venv
-    if [ "$build" = yes ] && ! build_bundle_in_container; then
+    if given --no-build; then check_built; fi
+    need_libraries
+    if ! given --no-build && ! build_in_container; then
         say "Not built in a container of $build_image: building with the Python of this machine"
-        check_packages building
-        build_bundle
+        need_packages
+        make_venv building
+        build_here
     fi
     kind_tool install --config "$kind_config" ${image:+--image "$image"}
 }
 
 uninstall_kind() {
-    check_kind_tools docker kind
-    need_venv
+    need_kind_tools docker kind
+    need_libraries
     kind_tool uninstall
 }
 
 parse_arguments "$@"
-if [ "$kind" = yes ]; then action+=_kind; fi
+refuse_contradictions
+lock_checkout
+action=install
+if given --uninstall; then action=uninstall; fi
+if given --kind; then action+=_kind; fi
 "$action"

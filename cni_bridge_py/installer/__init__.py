@@ -1,0 +1,12 @@
+"""What install.sh does to a node: the plugin, its configuration and its command, put there and taken away again."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """What was asked for is not done, and nothing was changed; the text says why, and the way out."""
+
+
+def say(text: str) -> None:
+    """Tell a person what was found or done."""
+    print(text, flush=True)

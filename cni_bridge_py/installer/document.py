@@ -1,0 +1,128 @@
+"""The network configuration to install: what is there already, with what the options name changed and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from netaddr import AddrFormatError, IPAddress, IPNetwork
+
+from cni_bridge_py.installer import Refused
+from cni_bridge_py.node.confdir import PLUGIN, Json, alone, ours, plugins
+
+SUBNET_KEYS = ("subnet", "rangeStart", "rangeEnd", "gateway")
+"""What belongs to one subnet of `ipam`."""
+
+
+def read_subnets(texts: Sequence[str]) -> list[IPNetwork]:
+    """The subnets that were asked for: one of each IP version at most. Raises Refused for what is none."""
+    subnets = [_read_subnet(text) for texts_ in texts for text in texts_.split(",")]
+    versions = [subnet.version for subnet in subnets]
+    for version in set(versions):
+        if versions.count(version) > 1:
+            raise Refused(f"--subnet names two IPv{version} networks; a pod gets an address of each IP version at most")
+    return subnets
+
+
+def _read_subnet(text: str) -> IPNetwork:
+    try:
+        if "/" not in text:
+            raise ValueError("write it with its prefix length, such as 10.22.0.0/16")
+        if not text.partition("/")[2].isdigit():
+            raise ValueError("write the prefix length as a number, such as 10.22.0.0/16")
+        subnet = IPNetwork(text)
+        if subnet.ip != subnet.network:
+            raise ValueError(f"it is an address within {subnet.cidr}")
+        if subnet.size < 4:
+            raise ValueError("it has no room for a gateway and a pod")
+    except (AddrFormatError, ValueError) as error:
+        raise Refused(f"--subnet {text}: {error}") from None
+    return subnet
+
+
+def with_subnets(document: Json, subnets: Sequence[IPNetwork]) -> Json:
+    """The configuration with other subnets; what belonged to the old ones and does not fit the new ones goes."""
+    changed = copy.deepcopy(document)
+    ipam = ours(changed).setdefault("ipam", {"type": "host-local"})
+    range_sets = ipam.get("ranges") or []
+    if len(subnets) == 1 and not range_sets:
+        moved = _moved(ipam, subnets[0])
+    else:
+        before = {_version(each): each for each in [ranges[0] for ranges in range_sets if ranges] or [dict(ipam)]}
+        moved = {"ranges": [[_moved(before.get(subnet.version, {}), subnet)] for subnet in subnets]}
+    for key in SUBNET_KEYS:
+        ipam.pop(key, None)
+    ipam.update(moved)
+    return changed
+
+
+def _moved(old: Json, subnet: IPNetwork) -> Json:
+    kept = {key: old[key] for key in SUBNET_KEYS[1:] if _lies_in(old.get(key), subnet)}
+    return {"subnet": str(subnet)} | kept
+
+
+def _lies_in(address: Any, subnet: IPNetwork) -> bool:
+    try:
+        return IPAddress(address) in subnet
+    except (AddrFormatError, ValueError, TypeError):
+        return False
+
+
+def _version(member: Json) -> int:
+    return 6 if ":" in str(member.get("subnet", "")) else 4
+
+
+def with_mtu(document: Json, mtu: int) -> Json:
+    """The configuration with another MTU for the pods."""
+    changed = copy.deepcopy(document)
+    part = ours(changed)
+    if "mtu" in part:
+        part["mtu"] = mtu
+        return changed
+    # Before `ipam`, which is long, for whoever reads the file.
+    ipam = part.pop("ipam", None)
+    part |= {"mtu": mtu} | ({"ipam": ipam} if ipam is not None else {})
+    return changed
+
+
+def as_shipped(shipped: Json, existing: Json) -> Json:
+    """The plugins of a shipped configuration around what an existing one says of our own, and of those in both.
+
+    What was chained behind ours by hand, and is in no shipped configuration, stays behind.
+    """
+    if "plugins" not in shipped:
+        return alone(existing)
+    known = {each.get("type"): each for each in plugins(existing)}
+    part = {key: value for key, value in ours(existing).items() if key not in ("cniVersion", "name")}
+    chain = [part if each["type"] == PLUGIN else known.get(each["type"], each) for each in shipped["plugins"]]
+    own = [each for each in plugins(existing) if each.get("type") not in (PLUGIN, "portmap", "firewall")]
+    head = {key: existing[key] for key in existing if key not in part and key not in ("plugins", "type")}
+    return shipped | head | {"plugins": chain + own}
+
+
+def encode(document: Json) -> bytes:
+    """Write a configuration as a file."""
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def is_unchanged(document: Json, shipped_dir: Path) -> bool:
+    """Whether it is a shipped configuration, apart from what options change: subnets and MTU."""
+    shipped = [json.loads(file.read_bytes()) for file in shipped_dir.glob("*.conf*")]
+    return _without_options(document) in [_without_options(each) for each in shipped]
+
+
+def _without_options(document: Json) -> Json:
+    stripped = copy.deepcopy(document)
+    try:
+        part = ours(stripped)
+    except KeyError:
+        return stripped
+    part.pop("mtu", None)
+    ipam = part.get("ipam")
+    if isinstance(ipam, dict):
+        ipam.pop("ranges", None)
+        ipam.pop("subnet", None)
+    return stripped

@@ -1,0 +1,202 @@
+"""Installing: what was built, and a network configuration, where the container runtimes of this node look."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cni_bridge_py.installer import Refused, plan, program, say
+from cni_bridge_py.installer.places import Place
+from cni_bridge_py.installer.plan import Network, Options, Plan
+from cni_bridge_py.installer.staging import MARK, Staging, remove_when_unused
+from cni_bridge_py.node import confdir
+from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
+
+COMMAND = "command-line"
+"""The command for people as it is built: a directory, and the program in it."""
+
+LOOPBACK = "loopback"
+"""The plugin that containerd asks for each pod's `lo`."""
+
+
+def check(options: Options) -> None:
+    """Raise Refused for what `install` would refuse, as far as that can be said before anything is built."""
+    plan.make(options, plan.find_places(options))
+
+
+def install(options: Options, built: Path) -> None:
+    """Install what was built, or leave everything as it is.
+
+    Raises Refused where that would not do, and OSError where a disk is full or so.
+    """
+    places = plan.find_places(options)
+    folders = _folders(places, options.prefix)
+    new_folders = [each for each in folders if not each.is_dir()]
+    with Staging(*folders) as staging:
+        # In here nobody else changes what the plan is made from.
+        planned = plan.make(options, places)
+        before = {each.target.parent: _first(each.target.parent) for each in planned.networks}
+        change = Change(planned, built, options.prefix)
+        change.stage(staging)
+        staging.commit(*change.gone)
+        change.tidy()
+    for line in [*change.done, *_choices(planned, before), *_restarts(places, new_folders)]:
+        say(line)
+    for line in [*planned.warnings, *change.warnings]:
+        say(f"WARNING: {line}")
+
+
+def _folders(places: list[Place], prefix: Path) -> list[Path]:
+    """The directories in which something changes."""
+    of_places = [folder for each in places for folder in (each.bin_dir, each.conf_dir)]
+    return list(dict.fromkeys([*of_places, prefix / "lib" / PLUGIN, prefix / "bin"]))
+
+
+class Change:
+    """The files that a plan takes."""
+
+    def __init__(self, planned: Plan, built: Path, prefix: Path) -> None:
+        self._plan = planned
+        self._built = built
+        self._lib = prefix / "lib" / PLUGIN
+        self._command = prefix / "bin" / PLUGIN
+        self._version = self._lib / _fingerprint(built / COMMAND)
+        self._started: dict[Path, Path] = {}
+        self.done: list[str] = []
+        """What is told when it is done: a line each."""
+        self.warnings: list[str] = []
+
+    @property
+    def gone(self) -> list[Path]:
+        """The configurations that others take the place of."""
+        return [each.before.path for each in self._plan.networks if each.before and each.before.path != each.target]
+
+    @property
+    def _bins(self) -> list[Path]:
+        return list(dict.fromkeys(each.bin_dir for each in self._plan.places))
+
+    def stage(self, staging: Staging) -> None:
+        """Stage all of it: the plugin before the configuration that names it."""
+        command = self._stage_command(staging)
+        for folder in self._bins:
+            self._started[folder] = self._stage_plugin(staging, folder, command)
+            if not os.path.lexists(folder / LOOPBACK):
+                staging.link(folder / LOOPBACK, PLUGIN)
+                self.done.append(f"{folder / LOOPBACK} -> {PLUGIN}, for there was no plugin of that name")
+        for network in self._plan.networks:
+            self._stage_network(staging, network)
+
+    def tidy(self) -> None:
+        """Take away earlier versions, once none of them runs."""
+        for folder in self._bins:
+            for each in folder.glob(f"{MARK}*"):
+                _ = each.is_dir() and remove_when_unused(each)
+        for each in self._lib.iterdir():
+            _ = each != self._version and remove_when_unused(each)
+
+    def _stage_command(self, staging: Staging) -> Path:
+        """Stage the command for people; where it is now.
+
+        It is a directory named after its contents, and a link into it: one step replaces a link, and no directory.
+        """
+        staged = self._version
+        if not staged.is_dir():
+            staged = staging.tree(self._built / COMMAND, self._version)
+        staging.link(self._command, self._version / COMMAND)
+        self.done.append(f"{self._command}: the command for people")
+        return staged / COMMAND
+
+    def _stage_plugin(self, staging: Staging, folder: Path, command: Path) -> Path:
+        """Stage the static executable, or else a link to the command for people; what was started to try it."""
+        target, executable = folder / PLUGIN, self._built / PLUGIN
+        if target.is_dir() and not target.is_symlink():
+            raise Refused(f"{target} is a directory: move it away first")
+        if not executable.is_file():
+            program.need_start(command, "--prefix")
+            staging.link(target, self._version / COMMAND)
+            self.done.append(f"{target} -> {self._version / COMMAND}")
+            return command
+        if target.is_file() and not target.is_symlink() and filecmp.cmp(executable, target, shallow=False):
+            target.chmod(0o755)
+            self.done.append(f"{target}: the version that was built is there already")
+            started = target
+        else:
+            self.done.append(f"{target}: {'replaced' if os.path.lexists(target) else 'new'}")
+            started = staging.copy(executable, target)
+        program.need_start(started, "--bin-dir")
+        return started
+
+    def _stage_network(self, staging: Staging, network: Network) -> None:
+        target, before = network.target, network.before
+        self.done += network.because
+        if not network.is_new:
+            self.done.append(f"{target}: as it was")
+            return
+        staging.write(network.content, target)
+        self._ask(network)
+        if before and before.path == target:
+            self.done.append(f"{target}: changed; what it was is in {staging.back_up(target)}")
+        elif before:
+            self.done.append(f"{target}: new; what {before.path.name} was is in {staging.back_up(before.path)}")
+        else:
+            self.done.append(f"{target}: new")
+        if os.path.lexists(target) and not (before and before.path == target):
+            self.done.append(f"{target}: what was there before is in {staging.back_up(target)}")
+
+    def _ask(self, network: Network) -> None:
+        """Have the plugin itself judge the configuration, as the runtime would."""
+        place = next(each for each in self._plan.places if each.conf_dir == network.target.parent)
+        if os.geteuid() == 0:  # else it would say that it is not
+            said = program.status(self._started[place.bin_dir], confdir.alone(network.document), place.runtime.bin_dirs)
+            if said:
+                self.warnings.append(f"no pod can be served now: {said}")
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(each for each in folder.rglob("*") if each.is_file() or each.is_symlink()):
+        content = bytes(file.readlink()) if file.is_symlink() else file.read_bytes()
+        digest.update(f"{file.relative_to(folder)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _first(conf_dir: Path) -> NetworkFile | None:
+    return next(iter(confdir.files(conf_dir)), None)
+
+
+def _choices(planned: Plan, before: dict[Path, NetworkFile | None]) -> Iterator[str]:
+    """Which configuration the runtimes take, the first in alphabetical order, and which they took before."""
+    for network in planned.networks:
+        folder = network.target.parent
+        names = ", ".join(each.runtime.name for each in planned.places if each.conf_dir == folder)
+        first, former = _first(folder), before[folder]
+        if first and first.path != network.target:
+            yield (
+                f"WARNING: {names} will use {first}, which sorts before {network.target.name}: "
+                "to have pods wired by this plugin, move it away"
+            )
+            continue
+        yield f"{names} will use {network.target}, the first in {folder}"
+        if former and former.path != network.target and not former.is_ours:
+            yield (
+                f"Until now that was {former}. New pods get the network {network.document.get('name')} instead, and "
+                "may not reach those that run, which keep theirs. --uninstall puts it first again"
+            )
+
+
+def _restarts(places: list[Place], new_folders: list[Path]) -> Iterator[str]:
+    for place in places:
+        reason = place.runtime.restart
+        if place.conf_dir in new_folders:
+            reason = reason or f"{place.conf_dir} was not there when it was started"
+        if reason:
+            yield f"{place.runtime.name}: restart it if it runs ({reason}): systemctl restart {_unit(place)}"
+        else:
+            yield f"{place.runtime.name}: needs no restart"
+
+
+def _unit(place: Place) -> str:
+    return {"CRI-O": "crio"}.get(place.runtime.name, place.runtime.name.split()[0])

@@ -1,0 +1,64 @@
+"""Where on this node the plugin and its configuration belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cni_bridge_py.installer import say
+from cni_bridge_py.node import runtimes
+from cni_bridge_py.node.confdir import PLUGIN
+from cni_bridge_py.node.runtimes import BIN_DIR, CONF_DIR, Runtime
+
+USUAL_BIN_DIRS = (BIN_DIR, *runtimes.PODMAN_BIN_DIRS)
+"""Where the plugin may be left of a runtime that is gone."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A runtime, and which of the directories where it looks get something."""
+
+    runtime: Runtime
+    bin_dir: Path
+
+    @property
+    def conf_dir(self) -> Path:
+        """Where its configuration goes."""
+        return self.runtime.conf_dir
+
+
+def find(bin_dir: Path | None, conf_dir: Path | None) -> list[Place]:
+    """A place for each runtime, or the one that was asked for; says what was found."""
+    if bin_dir and conf_dir:
+        return [Place(Runtime("as you said", (bin_dir,), conf_dir), bin_dir)]
+    found = runtimes.find()
+    for line in found.others:
+        say(line)
+    places = [Place(each, bin_dir or _best(each.bin_dirs)) for each in found.runtimes]
+    if not places:
+        bins, confs = bin_dir or BIN_DIR, conf_dir or CONF_DIR
+        say(f"No container runtime was found: most look for plugins in {BIN_DIR} and for configurations in {CONF_DIR}")
+        return [Place(Runtime("whatever comes", (bins,), confs), bins)]
+    return [replace(each, runtime=_overridden(each.runtime, bin_dir, conf_dir)) for each in places]
+
+
+def find_all(bin_dir: Path | None, conf_dir: Path | None) -> tuple[list[Path], list[Path]]:
+    """All directories where an installation may have left plugins and configurations."""
+    known = runtimes.find().runtimes
+    bins = [folder for each in known for folder in each.bin_dirs]
+    confs = [each.conf_dir for each in known]
+    return (
+        [bin_dir] if bin_dir else list(dict.fromkeys([*bins, *USUAL_BIN_DIRS])),
+        [conf_dir] if conf_dir else list(dict.fromkeys([*confs, CONF_DIR])),
+    )
+
+
+def _overridden(runtime: Runtime, bin_dir: Path | None, conf_dir: Path | None) -> Runtime:
+    return replace(runtime, bin_dirs=(bin_dir,) if bin_dir else runtime.bin_dirs, conf_dir=conf_dir or runtime.conf_dir)
+
+
+def _best(folders: tuple[Path, ...]) -> Path:
+    """Of the directories where a runtime looks, the one with this plugin, or else with any, or else the first."""
+    with_ours = [folder for folder in folders if (folder / PLUGIN).exists()]
+    with_any = [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
+    return [*with_ours, *with_any, *folders][0]

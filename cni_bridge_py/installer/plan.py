@@ -1,0 +1,244 @@
+"""What installing is to do to a node, and what is wrong with that: found out before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from netaddr import IPAddress, IPNetwork
+
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.config import HOST_LOCAL, read_config
+from cni_bridge_py.installer import Refused, document, places
+from cni_bridge_py.installer.places import Place
+from cni_bridge_py.installer.staging import need_writable
+from cni_bridge_py.ipam.ranges import Range
+from cni_bridge_py.node import confdir, forwarding, subnets
+from cni_bridge_py.node.confdir import PLUGIN, Json, NetworkFile
+from cni_bridge_py.node.forwarding import Blocker
+
+SINGLE, LIST, FIREWALL = "10-bridge.conf", "10-bridge.conflist", "10-bridge-firewall.conflist"
+"""The shipped configurations, by what they are for: alone, for runtimes that take lists alone, behind FORWARD DROP."""
+
+SMALLEST_MTU, LARGEST_MTU = 68, 65535
+"""Bytes; the least is IPv4's (RFC 791)."""
+
+USUAL_MTU = 1500
+"""Bytes, of Ethernet; an uplink with less has something around its packets, as a VPN has."""
+
+PACKAGE = "containernetworking-plugins"
+"""Debian's package with the reference plugins, which puts them into /usr/lib/cni."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. Nothing asked for keeps what is there."""
+
+    shipped: Path
+    built: Path | None
+    bin_dir: Path | None
+    conf_dir: Path | None
+    prefix: Path
+    subnets: list[str]
+    mtu: int | None
+    conf: str | None
+    force: bool
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a configuration directory is to hold."""
+
+    target: Path
+    document: Json
+    content: bytes
+    before: NetworkFile | None
+    """The configuration of ours that is there, under this name or another."""
+    because: list[str]
+    """Why it is as it is, where nobody asked for that: a line each."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something changes."""
+        return not (self.before and self.before.path == self.target and self.before.content == self.content)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The places, what their configurations are to be, and what a person should know."""
+
+    places: list[Place]
+    networks: list[Network]
+    warnings: list[str]
+
+
+def find_places(options: Options) -> list[Place]:
+    """Where something is to be installed. Raises Refused where that cannot be written."""
+    found = places.find(options.bin_dir, options.conf_dir)
+    for place in found:
+        need_writable(place.bin_dir, "--bin-dir")
+        need_writable(place.conf_dir, "--conf-dir")
+    need_writable(options.prefix, "--prefix")
+    return found
+
+
+def make(options: Options, found: list[Place]) -> Plan:
+    """Find out what is to be done. Raises Refused where pods would suffer from it, unless that is forced."""
+    asked = document.read_subnets(options.subnets)
+    if options.mtu is not None and not SMALLEST_MTU <= options.mtu <= LARGEST_MTU:
+        raise Refused(f"--mtu {options.mtu}: expected {SMALLEST_MTU} to {LARGEST_MTU}, and 1280 or more for IPv6")
+    blockers = forwarding.blockers() if os.geteuid() == 0 else []
+    plan = Plan(found, [], [])
+    faults: list[str] = []
+    for conf_dir in dict.fromkeys(each.conf_dir for each in found):
+        here = [each for each in found if each.conf_dir == conf_dir]
+        network = _network(options, asked, conf_dir, here, blockers)
+        plan.networks.append(network)
+        faults += _missing_plugins(network, here)
+        if network.is_new:
+            faults += _faults(network)
+            plan.warnings.extend(_bridge_warnings(network))
+        plan.warnings.extend(_list_warnings(network, here))
+        plan.warnings.extend(_forward_warnings(network, blockers))
+    if faults and not options.force:
+        raise Refused("\n".join([*faults, "nothing was changed; --force installs it all the same"]))
+    plan.warnings.extend(faults)
+    return plan
+
+
+def _network(
+    options: Options, asked: list[IPNetwork], conf_dir: Path, here: list[Place], blockers: list[Blocker]
+) -> Network:
+    before = next((each for each in confdir.files(conf_dir) if each.is_ours), None)
+    name, because = _choose(options, before, here, blockers)
+    if before and name == before.path.name:
+        content, chosen = before.content, before.document
+    else:
+        content = (options.shipped / name).read_bytes()
+        chosen = json.loads(content)
+        if before:
+            chosen = document.as_shipped(chosen, before.document)
+            content = document.encode(chosen)
+    changed = chosen
+    if asked:
+        changed = document.with_subnets(changed, asked)
+    if options.mtu is not None:
+        changed = document.with_mtu(changed, options.mtu)
+    elif not before and (uplink := subnets.uplink_mtu()) and uplink[1] < USUAL_MTU:
+        changed = document.with_mtu(changed, uplink[1])
+        because.append(f"The pods' MTU is {uplink[1]}, as that of {uplink[0]} (--mtu BYTES changes it)")
+    if changed != chosen:
+        content = document.encode(changed)
+    return Network(conf_dir / name, changed, content, before, because)
+
+
+def _choose(
+    options: Options, before: NetworkFile | None, here: list[Place], blockers: list[Blocker]
+) -> tuple[str, list[str]]:
+    """The configuration's name, and the reasons where it was chosen here."""
+    if options.conf:
+        return options.conf, []
+    needs_list = any(each.runtime.lists_only for each in here)
+    if before and (before.is_list or not needs_list):
+        return before.path.name, []
+    if needs_list:
+        return LIST, [f"podman takes lists alone: {LIST}"]
+    helped = blockers and all(each.heeds_firewall_plugin for each in blockers)
+    if helped and shutil.which("iptables") and not _missing(confdir.types(_shipped(options, FIREWALL)), here):
+        reasons = "; ".join(map(str, blockers))
+        return FIREWALL, [f"This node drops what pods send out ({reasons}): {FIREWALL} has it let pods through"]
+    return SINGLE, []
+
+
+def _shipped(options: Options, name: str) -> Json:
+    shipped: Json = json.loads((options.shipped / name).read_bytes())
+    return shipped
+
+
+def _missing(types: list[str], here: list[Place]) -> dict[str, list[str]]:
+    """The plugins that are named and not there: the names of the runtimes that would not find them."""
+    missing: dict[str, list[str]] = {}
+    for name in types:
+        for place in here:
+            if name != PLUGIN and not place.runtime.finds(name):
+                missing.setdefault(name, []).append(", ".join(map(str, place.runtime.bin_dirs)))
+    return missing
+
+
+def _missing_plugins(network: Network, here: list[Place]) -> Iterator[str]:
+    needed = [*confdir.types(network.document), *_delegated(network.document)]
+    for name, folders in _missing(needed, here).items():
+        yield (
+            f"{network.target.name} needs the plugin {name}, which is not in {'; '.join(dict.fromkeys(folders))}: "
+            f"apt-get install {PACKAGE} has it, in /usr/lib/cni"
+        )
+
+
+def _delegated(network: Json) -> list[str]:
+    ipam = confdir.ours(network).get("ipam")
+    kind = ipam.get("type") if isinstance(ipam, dict) else None
+    return [kind] if isinstance(kind, str) and kind and kind not in HOST_LOCAL else []
+
+
+def _faults(network: Network) -> Iterator[str]:
+    """What the plugin itself refuses, and what of the node is in the way."""
+    try:
+        config = read_config(confdir.alone(network.document))
+    except CniError as error:
+        yield f"{network.target.name}: {error.msg}" + (f" ({error.details})" if error.details else "")
+        return
+    ranges = [each for ranges in (config.ipam.range_sets if config.ipam else []) for each in ranges]
+    for line in subnets.in_the_way((IPNetwork(str(each.subnet)) for each in ranges), config.bridge):
+        yield f"{line}: --subnet CIDR names another one"
+
+
+def _bridge_warnings(network: Network) -> Iterator[str]:
+    """What pods of a bridge with another address would get instead of a network."""
+    try:
+        config = read_config(confdir.alone(network.document))
+    except CniError:
+        return
+    if not config.is_gateway or config.force_address or not config.ipam:
+        return
+    gateways = [_gateway(ranges[0]) for ranges in config.ipam.range_sets]
+    for address in subnets.addresses_of(config.bridge):
+        wanted = [each for each in gateways if each.version == address.version]
+        if wanted and address not in wanted:
+            yield (
+                f"the bridge {config.bridge} has the address {address}, and not the pods' gateway {wanted[0]}: "
+                f"every new pod fails with error 104 until: ip address del {address} dev {config.bridge} "
+                f"(which cuts off the pods that use it), or another name as `bridge` in {network.target}"
+            )
+
+
+def _gateway(first: Range) -> IPNetwork:
+    subnet = IPNetwork(str(first.subnet))
+    return IPNetwork(f"{IPAddress(int(first.gateway), subnet.version)}/{subnet.prefixlen}")
+
+
+def _list_warnings(network: Network, here: list[Place]) -> Iterator[str]:
+    for place in here:
+        if place.runtime.lists_only and network.target.suffix != ".conflist":
+            yield f"{place.runtime.name} takes lists alone, and {network.target.name} is none: --conf {LIST}"
+
+
+def _forward_warnings(network: Network, blockers: list[Blocker]) -> Iterator[str]:
+    if "firewall" in confdir.types(network.document):
+        blockers = [each for each in blockers if not each.heeds_firewall_plugin]
+    bridge = confdir.ours(network.document).get("bridge", "cni0")
+    for each in blockers:
+        yield f"pods reach nothing beyond this node, unless a rule accepts that: {each}. " + _way_out(each, bridge)
+
+
+def _way_out(blocker: Blocker, bridge: str) -> str:
+    if blocker.heeds_firewall_plugin:
+        return f"--conf {FIREWALL} has it let pods through, with the plugin firewall of {PACKAGE}"
+    chain = f"{blocker.family} {blocker.table} {blocker.chain}"
+    return (
+        f"nft insert rule {chain} iifname {bridge} accept; "
+        f"nft insert rule {chain} oifname {bridge} ct state established,related accept"
+    )

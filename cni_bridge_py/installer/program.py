@@ -1,0 +1,72 @@
+"""A program that is to be installed: whether it starts here, and why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cni_bridge_py.cni.errors import LIMITED_CONNECTIVITY, NOT_PERMITTED, PLUGIN_NOT_AVAILABLE
+from cni_bridge_py.installer import Refused
+
+ELF = b"\x7fELF"
+MACHINES = {3: "i386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+"""elf.h: e_machine, and what `uname -m` calls it."""
+
+CODE_CHANGES = (PLUGIN_NOT_AVAILABLE, LIMITED_CONNECTIVITY, NOT_PERMITTED)
+"""What STATUS says of the node as it is now, rather than of the configuration."""
+
+SECONDS = 60
+
+
+def need_start(program: Path, option: str) -> None:
+    """Raise Refused, with the reason and the option that helps, where the plugin does not answer for its version."""
+    try:
+        done = _call(program, "VERSION", {}, [])
+    except OSError as error:
+        raise Refused(_why_not_started(program, error, option)) from None
+    if done.returncode != 0 or "supportedVersions" not in done.stdout:
+        told = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        raise Refused(f"the plugin that was built does not start here: {told}")
+
+
+def status(program: Path, config: dict[str, Any], bin_dirs: Iterable[Path]) -> str:
+    """What the plugin says against the node as it is, or nothing. Raises Refused for a fault of the configuration."""
+    done = _call(program, "STATUS", config | {"cniVersion": "1.1.0"}, bin_dirs)
+    if done.returncode == 0:
+        return ""
+    try:
+        error = json.loads(done.stdout)
+        told, code = f"{error['msg']} {error.get('details', '')}".strip(), error["code"]
+    except (ValueError, KeyError, TypeError):
+        raise Refused(f"the plugin does not say whether it could serve pods: {done.stderr or done.stdout}") from None
+    if code not in CODE_CHANGES:
+        raise Refused(told)
+    return told
+
+
+def _call(
+    program: Path, verb: str, config: dict[str, Any], bin_dirs: Iterable[Path]
+) -> subprocess.CompletedProcess[str]:
+    environment = {"CNI_COMMAND": verb, "CNI_PATH": ":".join(map(str, bin_dirs))}
+    return subprocess.run(
+        [program], env=environment, input=json.dumps(config), capture_output=True, text=True, timeout=SECONDS
+    )
+
+
+def _why_not_started(program: Path, error: OSError, option: str) -> str:
+    if os.statvfs(program).f_flag & os.ST_NOEXEC:
+        return f"{program.parent} is on a file system that starts no programs (noexec): {option} names another place"
+    with program.open("rb") as file:
+        header = file.read(20)
+    machine = MACHINES.get(int.from_bytes(header[18:20], "little"), "another processor")
+    if header[:4] == ELF and machine != platform.machine():
+        return (
+            f"the plugin was built for {machine}, and this machine is {platform.machine()}: "
+            "build it here (./install.sh without --no-build)"
+        )
+    return f"the plugin that was built does not start here: {error.strerror}"

@@ -1,0 +1,187 @@
+"""New files, whole or not at all: each is written beside the one it replaces, and all are put in place at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from cni_bridge_py.installer import Refused, say
+from cni_bridge_py.node.confdir import BACKUP
+
+MARK = ".cni-bridge-py-"
+"""How the names of everything begin that is not in place yet. Those of earlier versions' bundles began so, too."""
+
+SECONDS = 10
+"""How long a program that is being replaced is waited for."""
+
+
+class Staging:
+    """A change of files in some directories, by one process at a time.
+
+    As a context manager: entering it locks the directories, which are made where they are missing; `commit` makes
+    the change; leaving it without that leaves everything as it was. Where the process is killed in between, the next
+    one that locks the directories takes away what was staged.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._folders = sorted(set(folders))
+        self._locks = ExitStack()
+        self._made: list[Path] = []
+        self._staged: list[tuple[Path, Path]] = []
+        self._backups: list[Path] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for folder in self._folders:
+                self._make(folder)
+                _lock(folder, self._locks)
+                for each in folder.glob(f"{MARK}*.new"):
+                    remove(each)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def copy(self, source: Path, target: Path) -> Path:
+        """Stage a program; where it is until `commit`."""
+        staged = self._new(target)
+        shutil.copyfile(source, staged)
+        staged.chmod(0o755)
+        _sync(staged)
+        return staged
+
+    def tree(self, source: Path, target: Path) -> Path:
+        """Stage a directory of programs and libraries."""
+        staged = self._new(target)
+        shutil.copytree(source, staged, symlinks=True)
+        for each in (staged, *staged.rglob("*")):
+            if not each.is_symlink():
+                each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
+        os.sync()
+        return staged
+
+    def write(self, content: bytes, target: Path) -> None:
+        """Stage a file that everybody may read."""
+        staged = self._new(target)
+        staged.write_bytes(content)
+        staged.chmod(0o644)
+        _sync(staged)
+
+    def link(self, target: Path, to: Path | str) -> None:
+        """Stage a symbolic link."""
+        self._new(target).symlink_to(to)
+
+    def back_up(self, path: Path) -> Path:
+        """Give a file a second name, by which no runtime picks it up and under which it stays; that name."""
+        backup = backup_name(path)
+        os.link(path, backup)
+        self._backups.append(backup)
+        return backup
+
+    def commit(self, *gone: Path) -> None:
+        """Put in place what was staged, in that order, and take away the files of `gone`."""
+        while self._staged:
+            staged, target = self._staged[0]
+            os.replace(staged, target)
+            self._staged.pop(0)
+            self._made.clear()
+            self._backups.clear()
+        for each in gone:
+            each.unlink(missing_ok=True)
+        for folder in self._folders:
+            _sync(folder)
+
+    def _new(self, target: Path) -> Path:
+        staged = target.with_name(f"{MARK}{secrets.token_hex(4)}.new")
+        self._staged.append((staged, target))
+        return staged
+
+    def _make(self, folder: Path) -> None:
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(mode=0o755, exist_ok=True)
+            self._made.append(each)
+
+    def _leave(self) -> None:
+        for path in [*(staged for staged, _ in self._staged), *self._backups]:
+            remove(path)
+        for folder in reversed(self._made):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        self._locks.close()
+
+
+def backup_name(path: Path) -> Path:
+    """A name beside `path` that ends in none of .conf, .conflist and .json, and that nothing has."""
+    first = path.with_name(f"{path.name}{BACKUP}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    number, backup = 1, first
+    while os.path.lexists(backup):
+        number, backup = number + 1, Path(f"{first}-{number}")
+    return backup
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_when_unused(folder: Path) -> bool:
+    """Remove a directory of programs once none of them runs; whether it is gone."""
+    until = time.monotonic() + SECONDS
+    while any(program.is_relative_to(folder) for program in _running()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    remove(folder)
+    return True
+
+
+def need_writable(folder: Path, option: str) -> None:
+    """Raise Refused where a directory could not be made or written to, with the option that helps."""
+    ancestor = next(each for each in (folder, *folder.parents) if each.exists())
+    if not ancestor.is_dir():
+        raise Refused(f"{ancestor} is not a directory")
+    if os.statvfs(ancestor).f_flag & os.ST_RDONLY:
+        raise Refused(f"{ancestor} is on a read-only file system: {option} names another place")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise Refused(f"you may not write to {ancestor}: run it as root (sudo ./install.sh ...)")
+
+
+def _running() -> Iterator[Path]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            yield Path(os.readlink(process / "exe"))
+        except OSError:
+            continue  # it ended meanwhile, or has none
+
+
+def _lock(folder: Path, locks: ExitStack) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    locks.callback(os.close, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"Another install.sh is at work in {folder}: waiting for it")
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

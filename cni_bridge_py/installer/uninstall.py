@@ -1,0 +1,201 @@
+"""Uninstalling: the plugin, its configuration and its command go; what pods use stays unless it is to be purged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.nftables.main import NFTables
+
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.config import NetworkConfig, read_config_for_delete
+from cni_bridge_py.installer import document, places, say
+from cni_bridge_py.installer.staging import MARK, backup_name, need_writable, remove
+from cni_bridge_py.node import confdir
+from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
+from cni_bridge_py.wiring import names
+
+OWN_BYTES = b"cni_bridge_py"
+"""In every executable that is this plugin: the package's name."""
+
+NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
+TABLE = "cni-bridge-py"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    shipped: Path
+    bin_dir: Path | None
+    conf_dir: Path | None
+    prefix: Path
+    purge: bool
+
+
+def uninstall(options: Options) -> None:
+    """Take away what was installed, and say what stays. Raises Refused where that takes other rights."""
+    bins, confs = places.find_all(options.bin_dir, options.conf_dir)
+    programs = [path for folder in bins for path in _programs(folder)]
+    command = [path for path in (options.prefix / "bin" / PLUGIN, options.prefix / "lib" / PLUGIN) if _exists(path)]
+    files = [each for folder in confs for each in confdir.files(folder) if each.is_ours]
+    backups = [each for folder in confs for each in confdir.backups(folder)]
+    for path in [*programs, *command, *(each.path for each in files)]:
+        need_writable(path.parent, "sudo")
+    networks = [network for each in [*files, *backups] for network in _networks(each)]
+    left = Left(networks)
+    # The configuration before the plugin: no pod is ever sent to a plugin that is gone.
+    for file in files:
+        _remove_configuration(file, options, bool(left.lines()))
+    for path in [*programs, *command]:
+        remove(path)
+        say(f"Removed {path}")
+    if options.purge:
+        left.purge()
+        for path in [each.path for folder in confs for each in confdir.backups(folder)]:
+            remove(path)
+            say(f"Removed {path}")
+    elif lines := [*left.lines(), *_backup_lines(confs)]:
+        say("What stays (--uninstall --purge takes it, too):")
+        for line in lines:
+            say(f"  {line}")
+    if not (files or programs or command or (options.purge and backups)):
+        say(f"There was nothing to uninstall in {', '.join(map(str, [*bins, *confs, options.prefix]))}")
+    for folder in confs:
+        if files and (first := next(iter(confdir.files(folder)), None)):
+            say(f"New pods in {folder} get their network from {first}")
+        elif files:
+            say(f"{folder} has no configuration now: pods neither start nor stop until there is one")
+
+
+def _programs(folder: Path) -> Iterator[Path]:
+    """What is ours in a directory of plugins: the executable, links to it, and what earlier versions left."""
+    plugin = folder / PLUGIN
+    is_ours = _is_ours(plugin)
+    for each in sorted(folder.glob("*")):
+        if is_ours and each.is_symlink() and each != plugin and (each.parent / each.readlink()) == plugin:
+            yield each
+    if is_ours:
+        yield plugin
+    yield from sorted(folder.glob(f"{MARK}*"))
+
+
+def _is_ours(plugin: Path) -> bool:
+    if plugin.is_symlink():
+        to = str(plugin.readlink())
+        return to.startswith(MARK) or f"/lib/{PLUGIN}/" in to
+    return plugin.is_file() and OWN_BYTES in plugin.read_bytes()
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _remove_configuration(file: NetworkFile, options: Options, something_stays: bool) -> None:
+    """Remove a configuration, or set it aside: it was changed by hand, or --purge is to know from it what stays."""
+    if options.purge or (not something_stays and document.is_unchanged(file.document, options.shipped)):
+        remove(file.path)
+        say(f"Removed {file.path}")
+    else:
+        backup = backup_name(file.path)
+        file.path.rename(backup)
+        say(f"Removed {file.path}, and kept it as {backup}")
+
+
+def _networks(file: NetworkFile) -> Iterator[NetworkConfig]:
+    try:
+        yield read_config_for_delete(confdir.alone(file.document), {})
+    except CniError:
+        return  # nothing was ever made with it
+
+
+def _backup_lines(confs: list[Path]) -> Iterator[str]:
+    for folder in confs:
+        for each in confdir.backups(folder):
+            yield f"{each.path}: a configuration of an earlier time"
+
+
+class Left:
+    """What networks of ours have on this node: pods, bridges, rules and leases."""
+
+    def __init__(self, networks: list[NetworkConfig]) -> None:
+        self._networks = {each.name: each for each in networks}
+        with IPRoute() as kernel:
+            links = list(kernel.get_links())
+        self._bridges = {each.get("ifname"): each["index"] for each in links if each.get(("linkinfo", "kind")) == "bridge"}
+        self._links = links
+        self._veths = {name: self._veths_of(name) for name in self._networks}
+        self._leases = [folder for each in self._networks.values() for folder in _lease_folder(each)]
+        self._tables = list(_tables())
+
+    def _veths_of(self, network: str) -> list[str]:
+        found = [(each.get("ifname"), each.get("address")) for each in self._links]
+        return [name for name, mac in found if mac == names.host_veth_mac(network, name)]
+
+    def lines(self) -> list[str]:
+        """What is there and why, a line each."""
+        return [*self._pod_lines(), *self._shared_lines()]
+
+    def _pod_lines(self) -> Iterator[str]:
+        for network, veths in self._veths.items():
+            if veths:
+                yield (
+                    f"{len(veths)} pods of the network {network}, which keep their network and cannot be stopped by a "
+                    "runtime without plugin: install again, stop them, and then uninstall"
+                )
+
+    def _shared_lines(self) -> Iterator[str]:
+        for bridge in self._own_bridges():
+            yield f"the bridge {bridge}, as pods or you may use it"
+        for _, family in self._tables:
+            yield f"the table {family} {TABLE} of nftables, by which pods that run are masqueraded or guarded"
+        for folder in self._leases:
+            yield f"the leases in {folder}, as pods or another plugin may have them"
+
+    def _own_bridges(self) -> list[str]:
+        return [bridge for bridge in dict.fromkeys(each.bridge for each in self._networks.values()) if bridge in self._bridges]
+
+    def purge(self) -> None:
+        """Take all of it away."""
+        with IPRoute() as kernel:
+            for network, veths in self._veths.items():
+                for veth in veths:
+                    kernel.link("del", ifname=veth)
+                if veths:
+                    say(f"{len(veths)} pods of the network {network} have no network any more")
+            for bridge in self._own_bridges():
+                ports = [each.get("ifname") for each in kernel.get_links() if each.get("master") == self._bridges[bridge]]
+                if ports:
+                    say(f"The bridge {bridge} stays: {', '.join(ports)} is plugged into it, which is not ours")
+                else:
+                    kernel.link("del", index=self._bridges[bridge])
+                    say(f"Removed the bridge {bridge}")
+        for number, family in self._tables:
+            with NFTables(nfgen_family=number) as nft:
+                nft.table("del", name=TABLE)
+            say(f"Removed the table {family} {TABLE}")
+        for folder in self._leases:
+            shutil.rmtree(folder)
+            say(f"Removed {folder}")
+
+
+def _lease_folder(network: NetworkConfig) -> Iterator[Path]:
+    if network.ipam and network.ipam.data_dir:
+        folder = Path(network.ipam.data_dir) / network.name
+        if folder.is_dir():
+            yield folder
+
+
+def _tables() -> Iterator[tuple[int, str]]:
+    for number, family in ((NFPROTO_INET, "inet"), (NFPROTO_BRIDGE, "bridge")):
+        try:
+            with NFTables(nfgen_family=number) as nft:
+                if any(each["nfgen_family"] == number and each.get("NFTA_TABLE_NAME") == TABLE for each in nft.get_tables()):
+                    yield number, family
+        except (NetlinkError, OSError):
+            continue  # a kernel without nftables, or no right to look

@@ -1,0 +1,99 @@
+"""What of a node's packet filter drops forwarded packets, so that pods reach nothing beyond the node.
+
+docker and ufw set the policy of iptables' FORWARD chain to DROP; firewalld, and other rule sets, end a chain of
+nftables with a rule that rejects. A packet has to pass them all, so a rule in a table of ours cannot let it through.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.nftables.main import NFTables
+
+NF_INET_FORWARD = 2
+NF_DROP = 0
+FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
+IPTABLES = "filter", "FORWARD"
+"""The table and chain that iptables, also the one over nftables, has for forwarded packets."""
+
+LEGACY = {"ip": ("iptables-legacy", "ip_tables_names"), "ip6": ("ip6tables-legacy", "ip6_tables_names")}
+"""The command for what iptables had before nftables, and the file in /proc/net with the tables in use there."""
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A chain that drops what no rule in it accepts."""
+
+    family: str
+    table: str
+    chain: str
+    how: str
+
+    @property
+    def heeds_firewall_plugin(self) -> bool:
+        """Whether the reference plugin `firewall`, chained behind ours, has it accept each pod's packets.
+
+        It does so in iptables' FORWARD chain, and with firewalld's own means where that runs.
+        """
+        return (self.table, self.chain) == IPTABLES or self.table == "firewalld"
+
+    def __str__(self) -> str:
+        return f"chain {self.chain} of table {self.family} {self.table}: {self.how}"
+
+
+def blockers() -> list[Blocker]:
+    """The chains that drop forwarded packets. None where nobody may look, which takes root."""
+    found = [*_legacy()]
+    try:
+        with NFTables(nfgen_family=0) as nft:
+            rules = list(nft.get_rules())
+            for chain in nft.get_chains():
+                found += _blocker(chain, rules)
+    except (NetlinkError, OSError):
+        pass  # a kernel without nftables drops nothing with it
+    return found
+
+
+def _blocker(chain: Any, rules: list[Any]) -> Iterator[Blocker]:
+    hook = chain.get("NFTA_CHAIN_HOOK")
+    if chain["nfgen_family"] not in FAMILIES or not hook or hook.get("NFTA_HOOK_HOOKNUM") != NF_INET_FORWARD:
+        return
+    table, name = chain.get("NFTA_CHAIN_TABLE"), chain.get("NFTA_CHAIN_NAME")
+    of_chain = [
+        rule
+        for rule in rules
+        if (rule["nfgen_family"], rule.get("NFTA_RULE_TABLE"), rule.get("NFTA_RULE_CHAIN"))
+        == (chain["nfgen_family"], table, name)
+    ]
+    if chain.get("NFTA_CHAIN_POLICY") == NF_DROP:
+        yield Blocker(FAMILIES[chain["nfgen_family"]], table, name, "policy drop")
+    elif of_chain and _drops_all(of_chain[-1]):
+        yield Blocker(FAMILIES[chain["nfgen_family"]], table, name, "its last rule drops or rejects everything")
+
+
+def _drops_all(rule: Any) -> bool:
+    expressions = [each for each in rule.get("NFTA_RULE_EXPRESSIONS") or [] if each.get("NFTA_EXPR_NAME") != "counter"]
+    if len(expressions) != 1:
+        return False
+    name, data = expressions[0].get("NFTA_EXPR_NAME"), expressions[0].get("NFTA_EXPR_DATA")
+    if name in ("reject", "target"):
+        return name == "reject" or data.get("NFTA_TARGET_NAME") in ("REJECT", "DROP")
+    return bool(name == "immediate" and "NF_DROP" in str(data))
+
+
+def _legacy() -> Iterator[Blocker]:
+    for family, (command, names) in LEGACY.items():
+        tables = Path("/proc/net", names)
+        if not shutil.which(command) or not tables.exists() or "filter" not in tables.read_text().split():
+            continue
+        told = subprocess.run([command, "--wait", "-S", "FORWARD"], capture_output=True, text=True).stdout.splitlines()
+        if "-P FORWARD DROP" in told:
+            yield Blocker(family, *IPTABLES, "policy drop")
+        elif told and told[-1].startswith(("-A FORWARD -j DROP", "-A FORWARD -j REJECT")):
+            yield Blocker(family, *IPTABLES, "its last rule drops or rejects everything")

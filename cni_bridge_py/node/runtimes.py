@@ -1,0 +1,195 @@
+"""The container runtimes of a node, and where each looks for plugins and network configurations.
+
+A runtime is asked itself where it can tell (`containerd config dump`, `crio config`); else its files, and then its
+documented defaults, say it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BIN_DIR = Path("/opt/cni/bin")
+CONF_DIR = Path("/etc/cni/net.d")
+"""The defaults of most runtimes, and of whoever installs a plugin where there is none yet."""
+
+CONTAINERD_CONFIG = Path("/etc/containerd/config.toml")
+
+CRI_PLUGINS = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime")
+"""What runs pods in containerd, as its configuration calls it: version 2 (containerd 1.x), version 3 (2.x)."""
+
+CRIO_BIN_DIRS = (BIN_DIR, Path("/usr/libexec/cni"))
+
+PODMAN_BIN_DIRS = tuple(
+    map(Path, ("/usr/local/libexec/cni", "/usr/libexec/cni", "/usr/local/lib/cni", "/usr/lib/cni", "/opt/cni/bin"))
+)
+"""containers.conf(5), `cni_plugin_dirs`."""
+
+CONTAINERS_CONF = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
+PODMAN_BACKEND = Path("/var/lib/containers/storage/defaultNetworkBackend")
+"""Where podman notes which backend it chose when it first ran, `cni` or `netavark`."""
+
+NETAVARK = (Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark"))
+"""What podman uses in place of CNI plugins unless it was told otherwise."""
+
+K3S = Path("/var/lib/rancher/k3s")
+MICROK8S = Path("/var/snap/microk8s/current")
+
+SECONDS = 20
+"""A runtime that takes longer to print its configuration is not waited for."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A container runtime, and where it looks."""
+
+    name: str
+    bin_dirs: tuple[Path, ...]
+    conf_dir: Path
+    lists_only: bool = False
+    """It takes configuration lists (.conflist) alone."""
+    restart: str = ""
+    """Why it has to be restarted before what it is said to look at is what it looks at."""
+
+    def finds(self, plugin: str) -> bool:
+        """Whether it has a plugin of that name."""
+        return any(os.access(folder / plugin, os.X_OK) for folder in self.bin_dirs)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runtimes, and what is there without running pods: a line each, for people."""
+
+    runtimes: tuple[Runtime, ...]
+    others: tuple[str, ...] = ()
+
+
+def find() -> Found:
+    """Look for the runtimes of this node."""
+    runtimes: list[Runtime] = []
+    others: list[str] = []
+    for search in (_containerds, _crio, _k3s, _microk8s, _podman):
+        for each in search():
+            if isinstance(each, str):
+                others.append(each)
+            elif (each.bin_dirs, each.conf_dir) not in [(known.bin_dirs, known.conf_dir) for known in runtimes]:
+                runtimes.append(each)
+    return Found(tuple(runtimes), tuple(others))
+
+
+# containerd
+
+
+def _containerds() -> Iterator[Runtime | str]:
+    running = list(_running_containerds())
+    installed = shutil.which("containerd")
+    if installed and all(config != CONTAINERD_CONFIG for _, config, _ in running):
+        running.append((installed, CONTAINERD_CONFIG, 0.0))
+    for command, config, started in running:
+        yield _containerd(command, config, started)
+
+
+def _running_containerds() -> Iterator[tuple[str, Path, float]]:
+    """The executable, the configuration file and the time of start (seconds) of each containerd that runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().strip() != "containerd":
+                continue
+            words = (process / "cmdline").read_text().split("\0")
+            yield os.readlink(process / "exe"), _config_of(words), process.stat().st_mtime
+        except OSError:
+            continue  # it ended meanwhile
+
+
+def _config_of(words: list[str]) -> Path:
+    for option, value in zip(words, [*words[1:], ""], strict=True):
+        name, equals, joined = option.partition("=")
+        if name in ("-c", "--config", "-config"):
+            return Path(joined if equals else value)
+    return CONTAINERD_CONFIG
+
+
+def _containerd(command: str, config: Path, started: float) -> Runtime | str:
+    name = "containerd" if config == CONTAINERD_CONFIG else f"containerd ({config})"
+    arguments = ["--config", str(config)] if config.exists() else []
+    told = _toml(_output(command, *arguments, "config", "dump"))
+    disabled = told.get("disabled_plugins", [])
+    if "cri" in disabled or any(each in disabled for each in CRI_PLUGINS):
+        return f"{name}: runs no pods, its CRI plugin is disabled in {config} (as docker's package does)"
+    cni: dict[str, Any] = {}
+    for plugin in CRI_PLUGINS:
+        cni |= told.get("plugins", {}).get(plugin, {}).get("cni", {})
+    folders = cni.get("bin_dirs") or [cni.get("bin_dir") or BIN_DIR]
+    restart = ""
+    if started and config.exists() and config.stat().st_mtime > started:
+        restart = f"{config} was changed after it was started"
+    return Runtime(name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), restart=restart)
+
+
+# CRI-O
+
+
+def _crio() -> Iterator[Runtime]:
+    command = shutil.which("crio")
+    if command:
+        network = _toml(_output(command, "config")).get("crio", {}).get("network", {})
+        folders = network.get("plugin_dirs") or CRIO_BIN_DIRS
+        yield Runtime("CRI-O", tuple(map(Path, folders)), Path(network.get("network_dir") or CONF_DIR))
+
+
+# Distributions with a containerd of their own, which is found above where it runs
+
+
+def _k3s() -> Iterator[Runtime]:
+    if K3S.exists():
+        folders = (K3S / "data/cni", K3S / "data/current/bin")
+        yield Runtime("k3s", tuple(filter(Path.exists, folders)) or folders[-1:], K3S / "agent/etc/cni/net.d")
+
+
+def _microk8s() -> Iterator[Runtime]:
+    if MICROK8S.exists():
+        yield Runtime("microk8s", (MICROK8S / "opt/cni/bin",), MICROK8S / "args/cni-network")
+
+
+# podman
+
+
+def _podman() -> Iterator[Runtime | str]:
+    if not shutil.which("podman"):
+        return
+    network: dict[str, Any] = {}
+    for file in (*CONTAINERS_CONF, *sorted(Path(f"{CONTAINERS_CONF[-1]}.d").glob("*.conf"))):
+        network |= _toml(_text(file)).get("network", {})
+    chosen = network.get("network_backend") or _text(PODMAN_BACKEND).strip()
+    if chosen == "cni" or (not chosen and not any(map(Path.exists, NETAVARK))):
+        folders = tuple(map(Path, network.get("cni_plugin_dirs") or PODMAN_BIN_DIRS))
+        yield Runtime("podman", folders, Path(network.get("network_config_dir") or CONF_DIR), lists_only=True)
+    else:
+        yield 'podman: uses no CNI plugins (network_backend = "cni" in containers.conf(5) has it use them)'
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
