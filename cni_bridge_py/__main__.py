@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from cni_bridge_py import ipam_plugin, plugin
+from cni_bridge_py import ipam_plugin, loopback_plugin, plugin
+
+OTHER_NAMES = {"host-local-py": ipam_plugin.main, "loopback": loopback_plugin.main}
+"""The plugins that the executable is as well, by the names that it is run under then."""
 
 
 def main() -> int:
@@ -14,9 +17,7 @@ def main() -> int:
         from cni_bridge_py import cli  # with libraries that the plugin does without
 
         return cli.main()
-    if os.path.basename(sys.argv[0]) == "host-local-py":
-        return ipam_plugin.main()
-    return plugin.main()
+    return OTHER_NAMES.get(os.path.basename(sys.argv[0]), plugin.main)()
 
 
 if __name__ == "__main__":

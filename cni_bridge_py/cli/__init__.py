@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from cni_bridge_py import __version__
+from cni_bridge_py.cli import install
 from cni_bridge_py.cni.errors import CniError
 
 DESCRIPTION = """\
@@ -37,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
 
     demo = subcommands.add_parser("demo", help="wire two pods in a private node, show what was made, take it away")
+    demo.add_argument(
+        "--plugin", metavar="FILE", help="the plugin's executable (default: the one that this belongs to)"
+    )
     demo.set_defaults(run=_demo)
 
     explain = subcommands.add_parser("explain", help="print what a verb does as a shell script of ip, sysctl and nft")
@@ -47,13 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--verb", choices=("ADD", "DEL"), default="ADD", help="(default: %(default)s)")
     explain.set_defaults(run=_explain)
+
+    install.add_parsers(subcommands)
     return parser
 
 
 def _demo(arguments: argparse.Namespace) -> int:
     from cni_bridge_py.cli import demo
 
-    return demo.run()
+    return demo.run(arguments.plugin)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -79,26 +79,27 @@ def _ping(icmp: socket.socket, address: str) -> float:
                 return (time.monotonic() - started) * 1000
 
 
-def run() -> int:
-    """Show the plugin at work. Needs root; returns the exit status."""
+def run(executable: str | None) -> int:
+    """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
     if os.geteuid() != 0:
         raise CniError(NOT_PERMITTED, "the demo makes network namespaces", "run it with sudo")
     show = Console(highlight=False)
     show.print("[bold]A node and two pods[/], each a network namespace that only this process sees.")
+    plugin = _plugin(executable)
     pods = [Pod("red"), Pod("blue")]
     _unshare_network()
     with tempfile.TemporaryDirectory(prefix="cni-bridge-py-demo-") as data_dir:
         config = _config(data_dir)
         for pod in pods:
-            result = _call("ADD", pod, config)
+            result = _call(plugin, "ADD", pod, config)
             show.print(f"[green]ADD[/]    {pod.name}: {result['ips'][0]['address']}")
-            _call("CHECK", pod, config | {"prevResult": result})
+            _call(plugin, "CHECK", pod, config | {"prevResult": result})
             show.print(f"[green]CHECK[/]  {pod.name}: as it should be")
         show.print(_table(pods))
         for target in (_address(pods[1]), str(SUBNET[1])):
             show.print(f"[green]ping[/]   red to {target}: {pods[0].ping(target):.2f} ms")
         for pod in pods:
-            _call("DEL", pod, config)
+            _call(plugin, "DEL", pod, config)
             show.print(f"[green]DEL[/]    {pod.name}")
         left = [name for name in _links() if name.startswith("veth")] + _leases(data_dir)
     show.print(f"[red]left behind: {left}[/]" if left else "Nothing is left behind.")
@@ -117,18 +118,23 @@ def _config(data_dir: str) -> dict[str, Any]:
     }
 
 
-def _call(verb: str, pod: Pod, config: dict[str, Any]) -> dict[str, Any]:
+def _plugin(executable: str | None) -> list[str]:
+    if executable:
+        return [executable]
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "cni_bridge_py"]
+
+
+def _call(plugin: list[str], verb: str, pod: Pod, config: dict[str, Any]) -> dict[str, Any]:
     """Run the plugin as a container runtime would."""
-    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "cni_bridge_py"]
     environment = {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": pod.container_id,
         "CNI_NETNS": pod.netns,
         "CNI_IFNAME": "eth0",
-        "CNI_PATH": os.path.dirname(sys.executable),
+        "CNI_PATH": os.path.dirname(plugin[0]),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    done = subprocess.run(program, input=json.dumps(config), env=environment, capture_output=True, text=True)
+    done = subprocess.run(plugin, input=json.dumps(config), env=environment, capture_output=True, text=True)
     answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
     if done.returncode != 0:
         raise CniError(answer.get("code", 999), f"{verb} {pod.name}: {answer.get('msg', done.stderr)}")

@@ -43,7 +43,7 @@ def install(options: Options, built: Path) -> None:
         change.stage(staging)
         staging.commit(*change.gone)
         change.tidy()
-    for line in [*change.done, *_choices(planned, before), *_restarts(places, new_folders)]:
+    for line in [*change.done, *_about_runtimes(planned, new_folders), *_about_others(planned, before)]:
         say(line)
     for line in [*planned.warnings, *change.warnings]:
         say(f"WARNING: {line}")
@@ -167,36 +167,38 @@ def _first(conf_dir: Path) -> NetworkFile | None:
     return next(iter(confdir.files(conf_dir)), None)
 
 
-def _choices(planned: Plan, before: dict[Path, NetworkFile | None]) -> Iterator[str]:
-    """Which configuration the runtimes take, the first in alphabetical order, and which they took before."""
+def _about_runtimes(planned: Plan, new_folders: list[Path]) -> Iterator[str]:
+    """What each runtime does now: where it looks, the configuration that it takes, and what it needs to notice."""
+    for place in planned.places:
+        first = _first(place.conf_dir)
+        name = first.path.name if first else "nothing"
+        yield (
+            f"{place.runtime.name}: plugins in {place.bin_dir}, configurations in {place.conf_dir}, of which it takes "
+            f"the first in alphabetical order, {name}; {_restart(place, new_folders)}"
+        )
+
+
+def _restart(place: Place, new_folders: list[Path]) -> str:
+    reason = place.runtime.restart
+    if place.conf_dir in new_folders:
+        reason = reason or f"{place.conf_dir} was not there before"
+    if reason and place.runtime.unit:
+        return f"if it runs, it needs a restart ({reason}): systemctl restart {place.runtime.unit}"
+    return "it needs no restart"
+
+
+def _about_others(planned: Plan, before: dict[Path, NetworkFile | None]) -> Iterator[str]:
+    """Configurations of others that were first, or still are."""
     for network in planned.networks:
         folder = network.target.parent
-        names = ", ".join(each.runtime.name for each in planned.places if each.conf_dir == folder)
         first, former = _first(folder), before[folder]
         if first and first.path != network.target:
             yield (
-                f"WARNING: {names} will use {first}, which sorts before {network.target.name}: "
-                "to have pods wired by this plugin, move it away"
+                f"WARNING: {first} sorts before {network.target.name} and is what new pods get: "
+                "to have them wired by this plugin, move it away"
             )
-            continue
-        yield f"{names} will use {network.target}, the first in {folder}"
-        if former and former.path != network.target and not former.is_ours:
+        elif former and former.path != network.target and not former.is_ours:
             yield (
-                f"Until now that was {former}. New pods get the network {network.document.get('name')} instead, and "
-                "may not reach those that run, which keep theirs. --uninstall puts it first again"
+                f"Until now new pods got {former}. They get the network {network.document.get('name')} instead, and "
+                "may not reach the pods that run, which keep theirs. --uninstall puts the old one first again"
             )
-
-
-def _restarts(places: list[Place], new_folders: list[Path]) -> Iterator[str]:
-    for place in places:
-        reason = place.runtime.restart
-        if place.conf_dir in new_folders:
-            reason = reason or f"{place.conf_dir} was not there when it was started"
-        if reason:
-            yield f"{place.runtime.name}: restart it if it runs ({reason}): systemctl restart {_unit(place)}"
-        else:
-            yield f"{place.runtime.name}: needs no restart"
-
-
-def _unit(place: Place) -> str:
-    return {"CRI-O": "crio"}.get(place.runtime.name, place.runtime.name.split()[0])

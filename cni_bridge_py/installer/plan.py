@@ -39,7 +39,6 @@ class Options:
     """What was asked for. Nothing asked for keeps what is there."""
 
     shipped: Path
-    built: Path | None
     bin_dir: Path | None
     conf_dir: Path | None
     prefix: Path
@@ -145,12 +144,12 @@ def _choose(
     needs_list = any(each.runtime.lists_only for each in here)
     if before and (before.is_list or not needs_list):
         return before.path.name, []
+    helped = blockers and all(each.heeds_firewall_plugin for each in blockers) and shutil.which("iptables")
+    if not before and helped and not _missing(confdir.types(_shipped(options, FIREWALL)), here):
+        reasons = "; ".join(map(str, blockers))
+        return FIREWALL, [f"This node drops what is forwarded ({reasons}): {FIREWALL} has it let pods through"]
     if needs_list:
         return LIST, [f"podman takes lists alone: {LIST}"]
-    helped = blockers and all(each.heeds_firewall_plugin for each in blockers)
-    if helped and shutil.which("iptables") and not _missing(confdir.types(_shipped(options, FIREWALL)), here):
-        reasons = "; ".join(map(str, blockers))
-        return FIREWALL, [f"This node drops what pods send out ({reasons}): {FIREWALL} has it let pods through"]
     return SINGLE, []
 
 

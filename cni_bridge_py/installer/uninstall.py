@@ -127,7 +127,9 @@ class Left:
         self._networks = {each.name: each for each in networks}
         with IPRoute() as kernel:
             links = list(kernel.get_links())
-        self._bridges = {each.get("ifname"): each["index"] for each in links if each.get(("linkinfo", "kind")) == "bridge"}
+        self._bridges = {
+            each.get("ifname"): each["index"] for each in links if each.get(("linkinfo", "kind")) == "bridge"
+        }
         self._links = links
         self._veths = {name: self._veths_of(name) for name in self._networks}
         self._leases = [folder for each in self._networks.values() for folder in _lease_folder(each)]
@@ -158,7 +160,11 @@ class Left:
             yield f"the leases in {folder}, as pods or another plugin may have them"
 
     def _own_bridges(self) -> list[str]:
-        return [bridge for bridge in dict.fromkeys(each.bridge for each in self._networks.values()) if bridge in self._bridges]
+        return [
+            bridge
+            for bridge in dict.fromkeys(each.bridge for each in self._networks.values())
+            if bridge in self._bridges
+        ]
 
     def purge(self) -> None:
         """Take all of it away."""
@@ -169,7 +175,9 @@ class Left:
                 if veths:
                     say(f"{len(veths)} pods of the network {network} have no network any more")
             for bridge in self._own_bridges():
-                ports = [each.get("ifname") for each in kernel.get_links() if each.get("master") == self._bridges[bridge]]
+                ports = [
+                    each.get("ifname") for each in kernel.get_links() if each.get("master") == self._bridges[bridge]
+                ]
                 if ports:
                     say(f"The bridge {bridge} stays: {', '.join(ports)} is plugged into it, which is not ours")
                 else:
@@ -195,7 +203,9 @@ def _tables() -> Iterator[tuple[int, str]]:
     for number, family in ((NFPROTO_INET, "inet"), (NFPROTO_BRIDGE, "bridge")):
         try:
             with NFTables(nfgen_family=number) as nft:
-                if any(each["nfgen_family"] == number and each.get("NFTA_TABLE_NAME") == TABLE for each in nft.get_tables()):
+                if any(
+                    each["nfgen_family"] == number and each.get("NFTA_TABLE_NAME") == TABLE for each in nft.get_tables()
+                ):
                     yield number, family
         except (NetlinkError, OSError):
             continue  # a kernel without nftables, or no right to look

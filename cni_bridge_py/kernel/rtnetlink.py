@@ -302,6 +302,11 @@ def set_link(name: str, *changes: bytes, flags: int = 0) -> Message:
     return Message(RTM_SETLINK, 0, header + text(IFLA_IFNAME, name) + b"".join(changes))
 
 
+def set_down(name: str) -> Message:
+    """ip link set NAME down"""
+    return Message(RTM_SETLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, IFF_UP) + text(IFLA_IFNAME, name))
+
+
 def master(index: int) -> bytes:
     """ip link set ... master"""
     return u32(IFLA_MASTER, index)

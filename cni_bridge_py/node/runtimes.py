@@ -54,8 +54,10 @@ class Runtime:
     conf_dir: Path
     lists_only: bool = False
     """It takes configuration lists (.conflist) alone."""
+    unit: str = ""
+    """Its systemd unit; empty where no process stays that would have to notice something."""
     restart: str = ""
-    """Why it has to be restarted before what it is said to look at is what it looks at."""
+    """Why it has to be restarted before it looks there."""
 
     def finds(self, plugin: str) -> bool:
         """Whether it has a plugin of that name."""
@@ -129,7 +131,9 @@ def _containerd(command: str, config: Path, started: float) -> Runtime | str:
     restart = ""
     if started and config.exists() and config.stat().st_mtime > started:
         restart = f"{config} was changed after it was started"
-    return Runtime(name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), restart=restart)
+    return Runtime(
+        name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), unit=name.split()[0], restart=restart
+    )
 
 
 # CRI-O
@@ -140,7 +144,7 @@ def _crio() -> Iterator[Runtime]:
     if command:
         network = _toml(_output(command, "config")).get("crio", {}).get("network", {})
         folders = network.get("plugin_dirs") or CRIO_BIN_DIRS
-        yield Runtime("CRI-O", tuple(map(Path, folders)), Path(network.get("network_dir") or CONF_DIR))
+        yield Runtime("CRI-O", tuple(map(Path, folders)), Path(network.get("network_dir") or CONF_DIR), unit="crio")
 
 
 # Distributions with a containerd of their own, which is found above where it runs
@@ -149,12 +153,19 @@ def _crio() -> Iterator[Runtime]:
 def _k3s() -> Iterator[Runtime]:
     if K3S.exists():
         folders = (K3S / "data/cni", K3S / "data/current/bin")
-        yield Runtime("k3s", tuple(filter(Path.exists, folders)) or folders[-1:], K3S / "agent/etc/cni/net.d")
+        yield Runtime(
+            "k3s", tuple(filter(Path.exists, folders)) or folders[-1:], K3S / "agent/etc/cni/net.d", unit="k3s"
+        )
 
 
 def _microk8s() -> Iterator[Runtime]:
     if MICROK8S.exists():
-        yield Runtime("microk8s", (MICROK8S / "opt/cni/bin",), MICROK8S / "args/cni-network")
+        yield Runtime(
+            "microk8s",
+            (MICROK8S / "opt/cni/bin",),
+            MICROK8S / "args/cni-network",
+            unit="snap.microk8s.daemon-containerd",
+        )
 
 
 # podman

@@ -1,0 +1,105 @@
+"""The verbs of the plugin `loopback`: a pod's `lo` is up. containerd calls it for every pod, beside the network's own.
+
+The executable is this when it is run under the name `loopback`, and answers as the reference's plugin of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from netaddr import IPNetwork
+
+from cni_bridge_py.cni import runner
+from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, NOT_AS_EXPECTED, CniError
+from cni_bridge_py.cni.request import Request
+from cni_bridge_py.cni.result import OLDEST, Interface, IPConfig, Result, decode, encode
+from cni_bridge_py.kernel.access import Kernel
+from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
+from cni_bridge_py.kernel.rtnetlink import IFF_UP, Link, set_down, set_link
+from cni_bridge_py.wiring.step import Explained
+
+LO = "lo"
+"""The interface, whatever CNI_IFNAME says."""
+
+LOOPBACK_NETWORKS = (IPNetwork("127.0.0.0/8"), IPNetwork("::1/128"))
+
+
+class NoPodNamespace(CniError):
+    """CNI_NETNS is not a network namespace."""
+
+
+def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
+    """ADD: set `lo` up; the result is that of the plugin before, or what the kernel gave `lo`."""
+    before = _prev_result(raw)
+    with _pod(request) as kernel:
+        kernel.pod.ask(set_link(LO, flags=IFF_UP))
+        made = before or _result(kernel, request.netns)
+        return encode(made, raw.get("cniVersion") or OLDEST)
+
+
+def delete(request: Request, raw: dict[str, Any]) -> None:
+    """DEL: set it down, as the reference does; no namespace is nothing to do."""
+    with suppress(NoPodNamespace), _pod(request) as kernel:
+        kernel.pod.ask(set_down(LO))
+
+
+def check(request: Request, raw: dict[str, Any]) -> None:
+    """CHECK: see that it is up."""
+    with _pod(request) as kernel:
+        if not _lo(kernel).is_up:
+            raise CniError(NOT_AS_EXPECTED, f"{LO} in {request.netns} is down")
+
+
+def status(request: Request, raw: dict[str, Any]) -> None:
+    """STATUS: nothing can be missing."""
+
+
+def gc(request: Request, raw: dict[str, Any]) -> None:
+    """GC: nothing is left behind; `lo` goes with its namespace."""
+
+
+VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": gc}
+
+
+def main() -> int:
+    """Serve one invocation by a container runtime; return the exit status."""
+    return runner.run(VERBS)
+
+
+@contextmanager
+def _pod(request: Request) -> Iterator[Kernel]:
+    """The kernel in the pod's namespace. Raises NoPodNamespace, and CniError for what the kernel refuses."""
+    try:
+        netns = NetNS(request.netns)
+    except NotANetworkNamespace as error:
+        raise NoPodNamespace(INVALID_ENVIRONMENT, f"CNI_NETNS: {request.netns}: {error}") from None
+    with netns, Explained(f"{request.command} of {LO}"):
+        yield Kernel(netns)
+
+
+def _lo(kernel: Kernel) -> Link:
+    link = kernel.pod.link(LO)
+    if not link:  # every namespace has one
+        raise CniError(NOT_AS_EXPECTED, f"there is no {LO} in {kernel.pod_netns.path}")
+    return link
+
+
+def _result(kernel: Kernel, netns: str) -> Result:
+    index = _lo(kernel).index
+    addresses = [*kernel.pod.addresses(index, 4), *kernel.pod.addresses(index, 6)]
+    ips = [
+        IPConfig(each, interface=0) for each in addresses if any(each.ip in network for network in LOOPBACK_NETWORKS)
+    ]
+    return Result([Interface(LO, "00:00:00:00:00:00", netns)], ips, [], {})
+
+
+def _prev_result(raw: dict[str, Any]) -> Result | None:
+    encoded = raw.get("prevResult")
+    if encoded is None:
+        return None
+    try:
+        return decode(encoded)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CniError(INVALID_CONFIG, f"prevResult: is no result: {type(error).__name__} {error}") from None
