@@ -39,7 +39,15 @@ NETAVARK = (Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark
 """What podman uses in place of CNI plugins unless it was told otherwise."""
 
 K3S = Path("/var/lib/rancher/k3s")
+RKE2 = Path("/var/lib/rancher/rke2")
 MICROK8S = Path("/var/snap/microk8s/current")
+
+DISTRIBUTIONS = (
+    (K3S, "k3s", "k3s"),
+    (RKE2, "rke2", "rke2-server"),
+    (MICROK8S, "microk8s", "snap.microk8s.daemon-containerd"),
+)
+"""Where a distribution of Kubernetes keeps the configuration of its own containerd, its name, its systemd unit."""
 
 SECONDS = 20
 """A runtime that takes longer to print its configuration is not waited for."""
@@ -118,7 +126,8 @@ def _config_of(words: list[str]) -> Path:
 
 
 def _containerd(command: str, config: Path, started: float) -> Runtime | str:
-    name = "containerd" if config == CONTAINERD_CONFIG else f"containerd ({config})"
+    owners = [(name, unit) for folder, name, unit in DISTRIBUTIONS if config.is_relative_to(folder)]
+    name, unit = owners[0] if owners else ("containerd", "containerd")
     arguments = ["--config", str(config)] if config.exists() else []
     told = _toml(_output(command, *arguments, "config", "dump"))
     disabled = told.get("disabled_plugins", [])
@@ -128,12 +137,9 @@ def _containerd(command: str, config: Path, started: float) -> Runtime | str:
     for plugin in CRI_PLUGINS:
         cni |= told.get("plugins", {}).get(plugin, {}).get("cni", {})
     folders = cni.get("bin_dirs") or [cni.get("bin_dir") or BIN_DIR]
-    restart = ""
-    if started and config.exists() and config.stat().st_mtime > started:
-        restart = f"{config} was changed after it was started"
-    return Runtime(
-        name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), unit=name.split()[0], restart=restart
-    )
+    changed = started and config.exists() and config.stat().st_mtime > started
+    restart = f"{config} was changed after it was started" if changed else ""
+    return Runtime(name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), unit=unit, restart=restart)
 
 
 # CRI-O

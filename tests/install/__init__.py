@@ -1,1 +1,1 @@
-"""Tests of install.sh, into directories of their own."""
+"""What install.sh does to a node, and what it says: on machines made of namespaces, with stand-ins for what it builds."""
