@@ -64,7 +64,11 @@ class Staging:
     def tree(self, source: Path, target: Path) -> Path:
         """Stage a directory of programs and libraries."""
         staged = self._new(target)
-        shutil.copytree(source, staged, symlinks=True)
+        try:
+            shutil.copytree(source, staged, symlinks=True)
+        except shutil.Error as errors:
+            _, _, reason = errors.args[0][0]
+            raise Refused(f"{target}: {reason}") from None
         for each in (staged, *staged.rglob("*")):
             if not each.is_symlink():
                 each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)

@@ -1,1 +1,1 @@
-"""What install.sh does to a node, and what it says: on machines made of namespaces, with stand-ins for what it builds."""
+"""What install.sh does to a node, and what it says: on nodes made of namespaces, with stand-ins for what it builds."""

@@ -110,7 +110,7 @@ class Installer:
     def contents(self) -> dict[str, str]:
         """Everything that was put into the directories that may change: path -> what it holds."""
         tops = [self.path(top) for top in ("/opt/cni", "/opt/mine", "/etc/cni", *map("/run/private{}".format, TREES))]
-        files = [file for top in tops if top.exists() for file in top.rglob("*")]
+        files = [file for top in tops if top.exists() for file in top.rglob("*") if not _is_overlays(file)]
         return {str(file.relative_to(self.node.root)): _content(file) for file in files}
 
     def version(self, plugin: str = f"{BIN}/cni-bridge-py") -> str:
@@ -144,6 +144,11 @@ def shipped(name: str = "10-bridge.conf") -> Json:
     """A configuration of conf/."""
     parsed: Json = json.loads((CHECKOUT / "conf" / name).read_text())
     return parsed
+
+
+def _is_overlays(file: Path) -> bool:
+    """Whether it is a directory that an overlay keeps, though nothing in it may have changed."""
+    return file.is_dir() and "/run/private/" in str(file)
 
 
 def _content(file: Path) -> str:

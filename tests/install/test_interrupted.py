@@ -1,0 +1,125 @@
+"""Nothing in between: whatever interrupts install.sh, a node has the old installation or the new one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.bundle import CHECKOUT
+from tests.harness import Json
+from tests.install.conftest import BIN, CONF, PREFIX, Installer
+
+CHANGES = "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,chmod,fchmodat,fsync"
+"""The system calls by which an installation changes files."""
+
+
+def module(installer: Installer, *options: str) -> list[str]:
+    """The command that install.sh runs once it has built: the part that changes a node."""
+    python = str(installer.checkout / ".build/venv/bin/python")
+    places = [f"--shipped={installer.checkout}/conf", f"--bin-dir={BIN}", f"--conf-dir={CONF}", f"--prefix={PREFIX}"]
+    return ["env", f"PYTHONPATH={CHECKOUT}", python, "-m", "cni_bridge_py", "install", *places, *options]
+
+
+def state(installer: Installer) -> tuple[str, Json]:
+    """What a runtime would find now: the version of the plugin, and the configuration that comes first."""
+    first = min(installer.picked_up())
+    return installer.version(), installer.conf(first)
+
+
+def staged(installer: Installer) -> list[str]:
+    tops = [installer.path(top) for top in (BIN, CONF, f"{PREFIX}/lib/cni-bridge-py", f"{PREFIX}/bin")]
+    return [file.name for top in tops for file in top.glob(".cni-bridge-py-*")]
+
+
+def struck(signal: str, number: int) -> list[str]:
+    """A command that sends the signal when what is run makes its change of that number."""
+    return ["strace", "-qq", "-o", "/dev/null", f"--inject={CHANGES}:signal={signal}:when={number}"]
+
+
+def test_killed_at_any_moment(installer: Installer) -> None:
+    portmap = installer.path(f"{BIN}/portmap")
+    portmap.write_text("a plugin")
+    portmap.chmod(0o755)
+    installer.install("--subnet=10.98.0.0/16")
+    old = state(installer)
+    installer.build("two")
+    upgrade = module(installer, f"--built={installer.dist}", "--conf=10-bridge.conflist", "--subnet=10.99.0.0/16")
+    before = installer.node.directory / "before.tar"
+    save = ("tar", "-cf", str(before), BIN, CONF, f"{PREFIX}/lib/cni-bridge-py", f"{PREFIX}/bin/cni-bridge-py")
+    installer.node.run(*save)
+    seen = []
+    number, killed = 0, True
+    while killed:
+        number += 1
+        installer.node.run("rm", "-rf", BIN, CONF, f"{PREFIX}/lib/cni-bridge-py", f"{PREFIX}/bin/cni-bridge-py")
+        installer.node.run("tar", "-C", "/", "-xf", before)
+        done = installer.node.run(*struck("KILL", number), *upgrade, check=False)
+        killed = done.returncode == 128 + 9
+        assert killed or done.returncode == 0, done
+        version, conf = state(installer)
+        seen.append((version, conf["name"], "plugins" in conf))
+        part = conf["plugins"][0] if "plugins" in conf else conf
+        assert (version, conf) == old or version == "two", f"killed at change {number}"
+        assert part["ipam"]["subnet"] in ("10.98.0.0/16", "10.99.0.0/16")
+        if number % 6 == 0:
+            installer.node.run(*upgrade)
+            assert staged(installer) == []
+            assert installer.picked_up() == ["10-bridge.conflist"]
+    assert ("one", "podnet", False) in seen
+    assert ("two", "podnet", True) in seen
+    assert number > 12, "the sweep reaches the changes"
+    assert staged(installer) == []
+
+
+def test_ended_by_a_signal_it_takes_back_what_it_began(installer: Installer) -> None:
+    installer.install()
+    before = installer.contents()
+    installer.build("two")
+    upgrade = module(installer, f"--built={installer.dist}", "--subnet=10.99.0.0/16")
+    for number in (2, 5):
+        done = installer.node.run(*struck("TERM", number), *upgrade, check=False)
+        assert done.returncode == 143
+        assert installer.contents() == before
+
+
+@pytest.mark.parametrize("folder", [BIN, CONF, f"{PREFIX}/lib"])
+def test_a_full_disk(installer: Installer, folder: str) -> None:
+    installer.install()
+    old = installer.node.directory / "old.tar"
+    installer.node.run("tar", "-C", folder, "-cf", old, ".")
+    installer.node.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder)
+    if folder != f"{PREFIX}/lib":
+        installer.node.run("tar", "-C", folder, "-xf", old)
+    installer.node.run("sh", "-c", f"cat /dev/zero > {folder}/full 2>/dev/null || true")
+    before = installer.contents()
+    installer.build("two")
+    (installer.dist / "command-line/library").write_bytes(bytes(100_000))
+    with (installer.dist / "cni-bridge-py").open("a") as program:
+        program.write("#" * 100_000)
+    done = installer.run("--no-build", f"--bin-dir={BIN}", f"--conf-dir={CONF}", "--subnet=10.99.0.0/16")
+    assert done.returncode == 1, done
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert installer.contents() == before
+
+
+def test_several_at_once_make_all_their_changes(installer: Installer) -> None:
+    installer.install()
+    other = Installer(installer.node, "other")
+    other.build("one")
+    options = ["--subnet=10.99.0.0/16", "--mtu=1400"]
+    places = ["--no-build", f"--bin-dir={BIN}", f"--conf-dir={CONF}"]
+    running = [
+        installer.node.popen(each.checkout / "install.sh", *places, option, stdout=subprocess.PIPE)
+        for each in (installer, other, installer)
+        for option in options
+    ]
+    said = [each.communicate()[0] for each in running]
+    assert [each.returncode for each in running] == [0] * len(running), said
+    conf = installer.conf()
+    assert (conf["mtu"], conf["ipam"]["subnet"]) == (1400, "10.99.0.0/16")
+    assert staged(installer) == []
+    assert any("Another install.sh is at work" in each for each in said)
+    assert all(json.loads(each) for each in installer.backups())
