@@ -16,6 +16,7 @@ missing_packages() {
 cc gcc
 containerd containerd
 dnsmasq dnsmasq-base
+debootstrap debootstrap
 ip iproute2
 iptables iptables
 nft nftables

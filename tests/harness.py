@@ -190,7 +190,8 @@ class Node(Machine):
     It also goes when the thread that made it ends, so that not even a killed test leaves one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, setup: str = NODE_SETUP, *arguments: str | Path) -> None:
+        """setup: a script that makes its file system, says `ready` and stays; it gets an empty directory, and more."""
         self.name = f"node-{secrets.token_hex(3)}"
         self.cgroup = f"cni-bridge-py-{self.name}"
         """A name for runtimes to put their cgroups under, which go with the node."""
@@ -200,7 +201,7 @@ class Node(Machine):
         private = self.directory / ".private"
         private.mkdir()
         self._unshare = subprocess.Popen(
-            [*UNSHARE, "sh", "-c", NODE_SETUP, "sh", private],
+            [*UNSHARE, "sh", "-c", setup, "sh", private, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,0 +1,1 @@
+"""Machines as people have them: Debian's root file systems, runtimes and packages, and README's commands as typed."""
