@@ -14,6 +14,7 @@ from typing import Any
 from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import IPV6_MIN_MTU
+from cni_bridge_py.addresses import overlap as networks_overlap
 from cni_bridge_py.cni import strictjson
 from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from cni_bridge_py.cni.request import why_not_identifier, why_not_ifname
@@ -38,6 +39,17 @@ MAC = re.compile(r"[0-9a-f]{2}(?P<mark>[:-])(?:[0-9a-f]{2}(?P=mark)){4}[0-9a-f]{
 
 MASQUERADE_BACKENDS = ("iptables", "nftables")
 """What `ipMasqBackend` may name; the rules are in our own table whichever it is."""
+
+UNUSABLE = (
+    (IPNetwork("0.0.0.0/8"), "which stands for this host (RFC 1122)"),
+    (IPNetwork("127.0.0.0/8"), "the loopback addresses"),
+    (IPNetwork("224.0.0.0/4"), "the multicast addresses"),
+    (IPNetwork("::/127"), "no address and the loopback address"),
+    (IPNetwork("fe80::/10"), "the link-local addresses"),
+    (IPNetwork("ff00::/8"), "the multicast addresses"),
+)
+"""Networks whose addresses are nobody's to give out, and what they are for."""
+
 LARGEST_MTU = 65535
 LARGEST_VLAN = 4094
 LARGEST_U32 = (1 << 32) - 1
@@ -367,6 +379,9 @@ def _range(section: Section) -> Range:
     subnet = subnet.cidr
     if subnet.last - subnet.first < 3:
         raise section.invalid("subnet", f"Network {subnet} too small to allocate from")
+    for network, what in UNUSABLE:
+        if networks_overlap(subnet, network):
+            raise section.invalid("subnet", f"{subnet} overlaps {network}, {what}: no pod can use it")
     gateway = section.address("gateway") or IPAddress(subnet.first + 1, subnet.version)
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"

@@ -34,6 +34,8 @@ def _read_subnet(text: str) -> IPNetwork:
         if not text.partition("/")[2].isdigit():
             raise ValueError("write the prefix length as a number, such as 10.22.0.0/16")
         subnet = IPNetwork(text)
+        if subnet.version == 6 and subnet.is_ipv4_mapped():
+            raise ValueError("it is IPv4 written as IPv6; write it as IPv4")
         if subnet.ip != subnet.network:
             raise ValueError(f"it is an address within {subnet.cidr}")
         if subnet.size < 4:

@@ -23,7 +23,7 @@ def test_the_demo_shows_pods_and_leaves_nothing(plugin: Plugin, node: Node) -> N
 def test_the_demo_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     with pytest.raises(CniError) as refused:
-        demo.run()
+        demo.run(None)
     assert "sudo" in refused.value.details
 
 

@@ -177,15 +177,17 @@ def installer(make_installer: Callable[[], Installer]) -> Installer:
 
 
 @pytest.fixture
-def commands(tmp_path: Path) -> Path:
+def commands(installer: Installer) -> Path:
     """A directory to use as PATH: this machine's commands without Python, apt-get and container runtimes."""
     hidden = ("python", "apt-", "containerd", "crio", "podman", "docker", "kind", "kubectl")
+    folder = installer.node.directory / "commands"
+    folder.mkdir()
     for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
         for file in Path(directory).iterdir():
-            link = tmp_path / file.name
+            link = folder / file.name
             if not file.name.startswith(hidden) and not link.is_symlink():
                 link.symlink_to(file)
-    return tmp_path
+    return folder
 
 
 def put_command(folder: Path, name: str, script: str) -> None:

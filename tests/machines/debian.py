@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import subprocess
+import tomllib
 from pathlib import Path
 
 from tests.bundle import BUILD, CHECKOUT
@@ -46,13 +47,17 @@ def prepared(suite: str) -> Path:
     """The directory with that Debian's root and packages; made unless it is there and as it would be made now."""
     folder = BUILD / "machines" / suite
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made_of = PREPARE.read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    libraries = [*project["dependencies"], *project["optional-dependencies"]["build"]]
+    made_of = PREPARE.read_bytes() + str(libraries).encode()
     stamp, digest = folder.with_name(f"{suite}.made-of"), hashlib.sha256(made_of).hexdigest()
     with folder.with_name(f"{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.exists() and stamp.read_text() == digest):
             stamp.unlink(missing_ok=True)
-            subprocess.run(["unshare", "--mount", "sh", PREPARE, suite, folder], check=True)
+            with folder.with_name(f"{suite}.log").open("w") as log:
+                command = ["unshare", "--mount", "sh", PREPARE, suite, folder, *libraries]
+                subprocess.run(command, check=True, stdout=log, stderr=log)
             stamp.write_text(digest)
     return folder
 

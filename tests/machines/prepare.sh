@@ -1,11 +1,13 @@
 #!/bin/sh
-# prepare.sh SUITE DIRECTORY: makes a Debian root in DIRECTORY/root and gets the packages and libraries that the tests
-# install in it, so that they need no network. It runs in a mount namespace of its own and changes nothing else.
+# prepare.sh SUITE DIRECTORY LIBRARY...: makes a Debian root in DIRECTORY/root, and gets the packages and Python libraries
+# that tests install in it, so that they need no network. It runs in a mount namespace of its own, and changes nothing else.
 set -eu
 suite=$1 directory=$2
+shift 2
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 root=$directory/root
 
+# shellcheck disable=SC2016 # $(REPO_URI) is apt's
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | grep -v security | head -n 1)
 rm -rf "$directory"
 mkdir -p "$directory/archives/partial" "$directory/wheels"
@@ -31,12 +33,6 @@ chroot "$root" apt-get -qq -y --download-only install \
 umount "$root/var/cache/apt/archives"
 
 version=$(chroot "$root" apt-cache show --no-all-versions python3 | sed -n 's/^Version: \([0-9]*\.[0-9]*\).*/\1/p')
-"$checkout/.venv/bin/python" - "$checkout/pyproject.toml" >"$directory/requirements.txt" <<'END'
-import pathlib, sys, tomllib
-
-project = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["build"], sep="\n")
-END
 "$checkout/.venv/bin/python" -m pip --quiet --disable-pip-version-check download --only-binary=:all: \
-    --python-version "$version" --dest "$directory/wheels" --requirement "$directory/requirements.txt"
+    --python-version "$version" --dest "$directory/wheels" "$@"
 printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$root/etc/pip.conf"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cni_bridge_py.addresses import parse_ip
 from cni_bridge_py.cni.result import VERSIONS, Interface, Result
-from cni_bridge_py.config import read_config, read_ipam_config, valid_attachments
+from cni_bridge_py.config import UNUSABLE, read_config, read_ipam_config, valid_attachments
 from tests.unit.support import host_local, ip_config, network, range_sets, refusal, route_to, subnets
 
 HOST_LOCAL = {"type": "host-local", "subnet": "10.8.0.0/24"}
@@ -449,6 +449,24 @@ def test_route_fields_came_with_1_1_0(version: str) -> None:
         ({"subnet": "10.8.0.0/31"}, "ipam.subnet: Network 10.8.0.0/31 too small to allocate from"),
         ({"subnet": "10.8.0.1/32"}, "ipam.subnet: Network 10.8.0.1/32 too small to allocate from"),
         ({"subnet": "fd00::/127"}, "ipam.subnet: Network fd00::/127 too small to allocate from"),
+        *(
+            ({"subnet": subnet}, f"ipam.subnet: {subnet} overlaps {network}, {what}: no pod can use it")
+            for subnet, network, what in (
+                ("127.0.0.0/8", "127.0.0.0/8", "the loopback addresses"),
+                ("127.8.0.0/16", "127.0.0.0/8", "the loopback addresses"),
+                ("126.0.0.0/7", "127.0.0.0/8", "the loopback addresses"),
+                ("0.0.0.0/0", "0.0.0.0/8", "which stands for this host (RFC 1122)"),
+                ("239.1.0.0/16", "224.0.0.0/4", "the multicast addresses"),
+                ("::/64", "::/127", "no address and the loopback address"),
+                ("fe80::/64", "fe80::/10", "the link-local addresses"),
+                ("ff02::/64", "ff00::/8", "the multicast addresses"),
+            )
+        ),
+        (
+            {"subnet": "10.8.0.0/255.255.255.0"},
+            "ipam.subnet: '10.8.0.0/255.255.255.0' is not a network in CIDR notation",
+        ),
+        ({"subnet": "::ffff:10.0.0.0/112"}, "ipam.subnet: '::ffff:10.0.0.0/112' is not a network in CIDR notation"),
         ({"subnet": "10.8.0.0/24", "gateway": 1}, "ipam.gateway: expected a string, got 1"),
         ({"subnet": "10.8.0.0/24", "gateway": "gw"}, "ipam.gateway: 'gw' is not an IP address"),
         ({"subnet": "10.8.0.0/24", "rangeStart": "10.8.0"}, "ipam.rangeStart: '10.8.0' is not an IP address"),
@@ -808,7 +826,11 @@ def test_refuses_what_an_ipam_plugin_cannot_use(raw: dict[str, Any], message: st
 # Ranges
 
 
-@given(subnet=subnets((4, 30), (8, 126)), data=st.data())
+def usable(subnet: netaddr.IPNetwork) -> bool:
+    return not any(subnet in network or network in subnet for network, _ in UNUSABLE)
+
+
+@given(subnet=subnets((4, 30), (8, 126)).filter(usable), data=st.data())
 def test_a_range_is_what_netaddr_computes(subnet: netaddr.IPNetwork, data: st.DataObject) -> None:
     inside = st.integers(subnet.first, subnet.last).map(lambda value: netaddr.IPAddress(value, subnet.version))
     given = {key: data.draw(st.none() | inside) for key in ("rangeStart", "rangeEnd", "gateway")}
@@ -826,7 +848,9 @@ def test_a_range_is_what_netaddr_computes(subnet: netaddr.IPNetwork, data: st.Da
     assert str(found) == f"{netaddr.IPAddress(start, subnet.version)}-{netaddr.IPAddress(end, subnet.version)}"
 
 
-@given(subnet=subnets((4, 30), (8, 126)), key=st.sampled_from(["rangeStart", "rangeEnd"]), data=st.data())
+@given(
+    subnet=subnets((4, 30), (8, 126)).filter(usable), key=st.sampled_from(["rangeStart", "rangeEnd"]), data=st.data()
+)
 def test_refuses_what_netaddr_finds_outside_the_subnet(
     subnet: netaddr.IPNetwork, key: str, data: st.DataObject
 ) -> None:

@@ -131,6 +131,7 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
         ),
     ),
     (rtnetlink.set_link("eth0", flags=rtnetlink.IFF_UP), (SETLINK, REQUEST, UP | {"IFLA_IFNAME": "eth0"})),
+    (rtnetlink.set_down("lo"), (SETLINK, REQUEST, UP | {"flags": 0, "IFLA_IFNAME": "lo"})),
     (
         rtnetlink.set_link("cni0", flags=rtnetlink.IFF_UP | rtnetlink.IFF_PROMISC),
         (SETLINK, REQUEST, {"flags": 0x101, "change": 0x101, "IFLA_IFNAME": "cni0"}),
@@ -367,6 +368,7 @@ TESTED = {
     "new_bridge",
     "new_veth",
     "set_link",
+    "set_down",
     "get_link_by_index",
     "get_links",
     "get_vlans",
