@@ -33,6 +33,10 @@ chroot "$root" apt-get -qq -y --download-only install \
 umount "$root/var/cache/apt/archives"
 
 version=$(chroot "$root" apt-cache show --no-all-versions python3 | sed -n 's/^Version: \([0-9]*\.[0-9]*\).*/\1/p')
+# The machine will have no name server, and a name.
+printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >"$root/etc/hosts"
+: >"$root/etc/resolv.conf"
+
 "$checkout/.venv/bin/python" -m pip --quiet --disable-pip-version-check download --only-binary=:all: \
     --python-version "$version" --dest "$directory/wheels" "$@"
 printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$root/etc/pip.conf"
