@@ -303,7 +303,7 @@ tell_slow() {
 build_in_container() {
     local built=$checkout/.build/dist.new
     docker image inspect "$build_image" >/dev/null 2>&1 || docker pull --quiet "$build_image" >/dev/null || return 1
-    say "Building in a container of $build_image"
+    say "Building $PLUGIN in a container of $build_image"
     rm -rf "$built"
     mkdir -p "$built"
     tar -C "$checkout" --exclude='./.*' -c -f - . |

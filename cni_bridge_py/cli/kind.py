@@ -215,7 +215,7 @@ def stage(checkout: Path, bundle: Path, configuration: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(checkout / "install.sh", "install.sh")
-        tar.add(bundle, ".build/dist/cni-bridge-py")
+        tar.add(bundle, ".build/dist")
         content = json.dumps(configuration, indent=2).encode() + b"\n"
         entry = tarfile.TarInfo("conf/10-bridge.conflist")
         entry.size = len(content)
@@ -292,7 +292,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.action == "install":
-            bundle = arguments.checkout / ".build" / "dist" / "cni-bridge-py"
+            bundle = arguments.checkout / ".build" / "dist"
             cluster = Cluster(arguments.name)
             install(arguments.checkout, bundle, cluster, arguments.config, arguments.image)
         else:

@@ -72,7 +72,7 @@ class Staging:
         for each in (staged, *staged.rglob("*")):
             if not each.is_symlink():
                 each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
-        os.sync()
+                _sync(each)
         return staged
 
     def write(self, content: bytes, target: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.bundle import CHECKOUT, build_bundle
+from tests.bundle import CHECKOUT, build_command_line, build_executable
 from tests.harness import Json, Node
 
 STANDIN = Path(__file__).parent / "standin.py"
-IMAGE = "python:3.13-slim-bookworm"
+IMAGE = "debian:12"
 V4, V6 = ["10.244.0.0/16"], ["10.244.0.0/16", "fd00:10:244::/56"]
 
 
@@ -35,7 +35,8 @@ class Machine:
             shutil.copy(CHECKOUT / name, self.checkout)
         shutil.copytree(CHECKOUT / "conf", self.checkout / "conf")
         (self.checkout / "cni_bridge_py").symlink_to(CHECKOUT / "cni_bridge_py")
-        shutil.copytree(build_bundle(), self.checkout / ".build/dist/cni-bridge-py")
+        shutil.copytree(build_command_line().parent, self.checkout / ".build/dist/command-line")
+        shutil.copy(build_executable(), self.checkout / ".build/dist")
         (self.checkout / ".build/venv").symlink_to(sys.prefix)
         self.path.mkdir()
         for tool in ("docker", "kind", "kubectl"):
