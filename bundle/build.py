@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 PACKAGE = "cni_bridge_py"
 
-FOR_PEOPLE = ["agent", "cli", "node"]
+FOR_PEOPLE = ["agent", "cli", "installer", "node"]
 """Parts of the package that stay out: they are run by hand or for a long time, by a Python that starts as usual."""
 
 STAND_INS = {

@@ -117,6 +117,7 @@ def test_from_nothing_to_pods_and_back(machine: Machine) -> None:
     said = debian.type("sudo ./install.sh")
     assert "Building takes these Debian packages: binutils gcc libc6-dev python3 python3-venv libpython3-dev" in said
     assert "containerd: plugins in /usr/lib/cni, configurations in /etc/cni/net.d" in said
+    assert "NOTE" not in said, "the plugin is the static executable"
     assert "10-bridge.conf; it needs no restart" in said
     assert "/usr/lib/cni/loopback -> cni-bridge-py" in said
     assert "WARNING" not in said
