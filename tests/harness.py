@@ -1,7 +1,7 @@
 """Machines for tests, made of namespaces alone.
 
 A `Node` is a private machine: network, mount and process namespaces of its own, with an empty /run
-and /var/lib and throw-away copies of /etc, /opt and /usr/local. A `Pod` is a network namespace in a node, an
+and /var/lib and throw-away copies of /etc, /opt, /usr/local and /usr/lib/cni. A `Pod` is a network namespace in a node, an
 `Outside` the far end of a node's uplink, and a `Plugin` a CNI executable to call in a node.
 Killing a node's first process takes it away whole: processes, mounts, links and rules.
 
@@ -54,7 +54,7 @@ mkdir "$directory/cgroup"
 mount --rbind /sys/fs/cgroup "$directory/cgroup"
 mount -t sysfs sysfs /sys
 mount --rbind "$directory/cgroup" /sys/fs/cgroup
-for tree in etc opt usr/local; do
+for tree in etc opt usr/local usr/lib/cni; do
     mkdir -p "$directory/$tree" "$directory/$tree.work"
     mount -t overlay overlay "/$tree" \
         -o "lowerdir=/$tree,upperdir=$directory/$tree,workdir=$directory/$tree.work"
@@ -252,7 +252,7 @@ class Node(Machine):
         return pod
 
     def write(self, path: str, content: str) -> None:
-        """Write a file of the node's private trees (/etc, /opt, /usr/local, /run, /var/lib)."""
+        """Write a file of the node's private trees (/etc, /opt, /usr/local, /usr/lib/cni, /run, /var/lib)."""
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)

@@ -35,6 +35,9 @@ MADE_HERE = "/opt/cni-bridge-py.made-here"
 On the nodes, because they can be asked and told also where Kubernetes does not answer.
 """
 
+PLACES = ("--bin-dir", "/opt/cni/bin", "--conf-dir", "/etc/cni/net.d")
+"""Where the containerd of a kind node looks."""
+
 UPLINK_MTU = "/sys/class/net/eth0/mtu"
 """Of a kind node's link to the others."""
 
@@ -228,7 +231,7 @@ def install_on(node: str, files: bytes) -> bool:
     on_node(node, "sh", "-c", f"rm -rf {STAGE}.new && mkdir -p {STAGE}.new")
     on_node(node, "tar", "-x", "-f", "-", "--no-same-owner", "-C", f"{STAGE}.new", data=files)
     on_node(node, "sh", "-c", f"rm -rf {STAGE} && mv {STAGE}.new {STAGE}")
-    said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist")
+    said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist", *PLACES)
     for warning in (line for line in said.splitlines() if line.startswith("WARNING")):
         say(f"[yellow]{node}: {warning}")
     on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true")
@@ -276,7 +279,12 @@ def uninstall(cluster: Cluster) -> None:
     for node in cluster.node_names():
         for command in FLUSH_ROUTES:
             on_node(node, *command)
-        on_node(node, "sh", "-c", f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall && rm -rf {STAGE}; }}")
+        on_node(
+            node,
+            "sh",
+            "-c",
+            f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall {' '.join(PLACES)} && rm -rf {STAGE}; }}",
+        )
         say(f"{node}: the plugin, its configuration and its routes are gone")
     say("Pods keep their network until they are deleted, and that waits for another CNI plugin, as new ones do.")
 
