@@ -1,8 +1,9 @@
 """Machines for tests, made of namespaces alone.
 
 A `Node` is a private machine: network, mount and process namespaces of its own, with an empty /run
-and /var/lib and throw-away copies of /etc, /opt, /usr/local and /usr/lib/cni. A `Pod` is a network namespace in a node, an
-`Outside` the far end of a node's uplink, and a `Plugin` a CNI executable to call in a node.
+and /var/lib and throw-away copies of /etc, /opt, /usr/local and /usr/lib/cni. A `Pod` is a network
+namespace in a node, an `Outside` the far end of a node's uplink, and a `Plugin` a CNI executable to
+call in a node.
 Killing a node's first process takes it away whole: processes, mounts, links and rules.
 
 State is read with iproute2 and nft, never with the code under test.

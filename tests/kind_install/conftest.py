@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.bundle import CHECKOUT, build_command_line, build_executable
-from tests.harness import Json, Node
+from tests.harness import REFERENCE_BIN_DIR, Json, Node
 
 STANDIN = Path(__file__).parent / "standin.py"
 IMAGE = "debian:12"
@@ -54,6 +54,7 @@ class Machine:
         node = self.nodes[name] = self._make_node()
         addresses = [f"172.18.0.{number + 1}", f"fc00:f853:ccd:e793::{number + 1}"]
         self.wire(node, addresses)
+        node.run("cp", REFERENCE_BIN_DIR / "portmap", "/opt/cni/bin/")  # which kind's node images have
         versions = len(self.state["pod_subnet"])
         self.state["nodes"][name] = {
             "pid": node.pid,

@@ -170,7 +170,7 @@ def test_from_nothing_to_pods_and_back(machine: Machine) -> None:
     said = debian.type("sudo ./install.sh --uninstall")
     assert "2 pods of the network podnet" in said
     assert "the bridge cni0" in said
-    assert machine.reaches(pod, let_through.ips[0])
+    assert machine.reaches(let_through, pod.ips[0])
     said = debian.type("sudo ./install.sh --uninstall --purge")
     assert "2 pods of the network podnet have no network any more" in said
     assert _left(debian) == ""
