@@ -94,12 +94,12 @@ class Machine:
         return {"PATH": f"{self.path}:{os.environ['PATH']}", "STANDIN": str(self._state), "COLUMNS": "200"}
 
     def succeed(self, *arguments: str) -> str:
-        done = self.run("--no-build", *arguments)
+        done = self.run(*without_building(arguments))
         assert done.returncode == 0, done
         return done.stdout
 
     def fail(self, *arguments: str) -> str:
-        done = self.run("--no-build", *arguments)
+        done = self.run(*without_building(arguments))
         assert done.returncode == 1, done
         assert "Traceback" not in done.stderr
         return done.stderr
@@ -109,6 +109,11 @@ class Machine:
         log = Path(f"{self._state}.log")
         lines = log.read_text().splitlines() if log.exists() else []
         return [line for line in lines if line.startswith(" ".join(start))]
+
+
+def without_building(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The options, and the one that has nothing built; uninstalling builds nothing anyway."""
+    return arguments if "--uninstall" in arguments else ("--no-build", *arguments)
 
 
 @pytest.fixture
