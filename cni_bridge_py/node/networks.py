@@ -1,0 +1,128 @@
+"""The networks of this plugin that a node is configured for, as the configuration files say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cni_bridge_py.addresses import InterfaceAddress
+from cni_bridge_py.cni.errors import DECODE_FAILURE, IO_FAILURE, CniError
+from cni_bridge_py.cni.result import IPConfig
+from cni_bridge_py.config import DEFAULT_DATA_DIR, HOST_LOCAL, NetworkConfig, read_config
+from cni_bridge_py.ipam import host_local
+from cni_bridge_py.ipam.ranges import RangeSet
+from cni_bridge_py.node import confdir, runtimes
+from cni_bridge_py.node.confdir import Json, NetworkFile
+from cni_bridge_py.wiring import names, plan
+from cni_bridge_py.wiring.step import Step
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of ours: where it is configured, and what the plugin makes of that."""
+
+    file: NetworkFile
+    raw: Json
+    config: NetworkConfig | None
+    error: str = ""
+    """Why the plugin refuses the configuration."""
+
+    @property
+    def name(self) -> str:
+        """The network's name as it is written, even where it is refused."""
+        return str(self.raw.get("name", ""))
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+
+def in_file(file: NetworkFile) -> Iterator[Network]:
+    """The network that a file configures, where this plugin is in it."""
+    if not file.is_ours:
+        return
+    raw = confdir.alone(file.document)
+    try:
+        yield Network(file, raw, read_config(raw))
+    except CniError as error:
+        yield Network(file, raw, None, error.msg)
+
+
+def find(folders: Iterable[Path]) -> list[Network]:
+    """The networks of ours that are configured in these directories, in the runtimes' order.
+
+    Raises CniError where a file or directory cannot be read.
+    """
+    return [network for folder in dict.fromkeys(folders) for file in read_folder(folder) for network in in_file(file)]
+
+
+def of_file(path: str) -> list[Network]:
+    """The network of one file. Raises CniError where there is none of ours in it."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"{path}: {error.strerror}") from None
+    file = NetworkFile(Path(path), content)
+    if not file.document:
+        raise CniError(DECODE_FAILURE, f"{path}: expected a network configuration, which is a JSON object")
+    found = list(in_file(file))
+    if not found:
+        msg = f"{path}: no plugin of type {confdir.PLUGIN} in it"
+        raise CniError(DECODE_FAILURE, msg)
+    return found
+
+
+def configured(path: str | None) -> list[Network]:
+    """The network of the file that was named; else all that the node's runtimes find.
+
+    Raises CniError where something cannot be read.
+    """
+    return of_file(path) if path else find(conf_folders())
+
+
+def conf_folders() -> list[Path]:
+    """The directories where the node's runtimes look for configurations; the usual one where there is no runtime."""
+    return list(dict.fromkeys(each.conf_dir for each in runtimes.find().runtimes)) or [runtimes.CONF_DIR]
+
+
+def read_folder(folder: Path) -> list[NetworkFile]:
+    """The configurations in a directory. Raises CniError where one cannot be read."""
+    try:
+        return confdir.files(folder)
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"{error.filename or folder}: {error.strerror}") from None
+
+
+def configs(networks: Iterable[Network]) -> list[NetworkConfig]:
+    """The configurations that the plugin accepts."""
+    return [each.config for each in networks if each.config]
+
+
+def range_sets(config: NetworkConfig) -> list[RangeSet]:
+    """The ranges that this plugin gives addresses from; none where another plugin does."""
+    return config.ipam.range_sets if config.ipam and config.ipam.type in HOST_LOCAL else []
+
+
+def data_dirs(networks: Iterable[Network]) -> list[str]:
+    """The directories with leases, the default one too."""
+    configured = [c.ipam.data_dir for c in configs(networks) if c.ipam and c.ipam.type in HOST_LOCAL]
+    return list(dict.fromkeys([DEFAULT_DATA_DIR, *configured]))
+
+
+def shared_steps(config: NetworkConfig) -> list[Step]:
+    """The steps on what this network's pods share, as the next ADD would take them."""
+    ips = plan.with_gateways(config, first_addresses(config))
+    return plan.shared(config, plan.links(config, names.host_veth("", ""), "eth0", ips), ips)
+
+
+def gateways(config: NetworkConfig) -> list[InterfaceAddress]:
+    """The addresses that the bridge is to have."""
+    return plan.gateway_addresses(config, plan.with_gateways(config, first_addresses(config)))
+
+
+def first_addresses(config: NetworkConfig) -> list[IPConfig]:
+    """The addresses of the network's first pod, as an example; none where another plugin gives them."""
+    # An address of every range: each may have a gateway of its own.
+    return host_local.preview([[each] for ranges in range_sets(config) for each in ranges])
