@@ -202,6 +202,11 @@ class Link:
         return self._bridge.get(IFLA_BR_BRIDGE_ID, b"")[2:] == bytes(6)
 
     @property
+    def can_filter_vlans(self) -> bool:
+        """Of a bridge: whether the kernel has CONFIG_BRIDGE_VLAN_FILTERING."""
+        return IFLA_BR_VLAN_FILTERING in self._bridge
+
+    @property
     def netfilter(self) -> bool:
         """Of a bridge: whether its packets pass the packet filter, IPv4's and IPv6's both."""
         bridge = self._bridge

@@ -76,12 +76,24 @@ class Verdict:
     chain: str
     base: str
     how: str
+    chains: frozenset[str] = frozenset()
+    """All chains of the table, by which its maker is known."""
     legacy: bool = False
 
     @property
     def is_iptables(self) -> bool:
         """Whether iptables made the chain."""
         return self.legacy or (self.family in ("ip", "ip6") and self.table == "filter" and self.base == "FORWARD")
+
+    @property
+    def has_docker(self) -> bool:
+        """Whether docker keeps its rules there, and a chain for those of others."""
+        return "DOCKER-USER" in self.chains
+
+    @property
+    def has_ufw(self) -> bool:
+        """Whether ufw keeps its rules there."""
+        return any(each.startswith("ufw") for each in self.chains)
 
     def __str__(self) -> str:
         tool = "iptables-legacy" if self.legacy else "nftables"
@@ -177,11 +189,11 @@ class Walk:
 
     def verdict(self, base: Chain) -> Iterator[Verdict]:
         """The verdict of a base chain, if that is to drop the packet."""
-        decided = self._through(base, 0)
+        decided, chains = self._through(base, 0), frozenset(self._chains)
         if decided is None and base.policy == DROP:
-            yield Verdict(base.family, base.table, base.name, base.name, "policy drop, and no rule accepts")
+            yield Verdict(base.family, base.table, base.name, base.name, "policy drop, and no rule accepts", chains)
         elif decided and decided[0] == DROP:
-            yield Verdict(base.family, base.table, decided[1].name, base.name, f"rule {decided[2]}")
+            yield Verdict(base.family, base.table, decided[1].name, base.name, f"rule {decided[2]}", chains)
 
     def _through(self, chain: Chain, depth: int) -> tuple[str, Chain, int] | None:
         """What is decided in a chain, where, and by which rule (from 1); None where it is left undecided."""

@@ -1,0 +1,72 @@
+"""What is wrong with a node: questions in the order in which a packet would ask them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.node.answers import Answer, Finding, Node, Question
+from cni_bridge_py.node.questions import addresses, bridge, forwarding, others, runtime
+
+QUESTIONS = [
+    Question("runtime", "Does the container runtime look where the plugin is?", runtime.plugin_found),
+    Question("first", "Is our configuration the one that the runtime takes?", runtime.configuration_first),
+    Question("chain", "Are all plugins of the chain there, and do they start?", runtime.chain_started),
+    Question("accepted", "Does the plugin accept its configuration?", runtime.configuration_accepted),
+    Question("status", "Would the plugin serve a new pod (STATUS)?", runtime.status_well),
+    Question("kernel", "Does the kernel have what the configuration takes?", others.kernel_able),
+    Question("bridge", "Is the bridge there and up?", bridge.bridge_up),
+    Question("plugged", "Is each pod's cable plugged into its bridge?", bridge.pods_plugged_in),
+    Question("ports", "Does the bridge have ports left?", bridge.ports_left),
+    Question("mac", "Does the bridge keep its MAC?", bridge.bridge_mac_pinned),
+    Question("gateway", "Does the bridge have the pods' gateway?", bridge.gateway_there),
+    Question("guards", "Is each pod kept to its MAC that is to be?", forwarding.guards_complete),
+    Question("rp_filter", "Does reverse path filtering let pods' packets in?", forwarding.reverse_path_accepted),
+    Question("forwarding", "Does the node forward?", forwarding.forwarding_on),
+    Question("filter", "Do the node's firewalls let pods' packets through?", forwarding.filter_accepts),
+    Question("services", "Does a Service answer from its own node?", forwarding.services_answer),
+    Question("subnets", "Are the pods' subnets theirs alone?", addresses.subnets_free),
+    Question("masquerade", "Do pods get the node's address outside?", forwarding.masquerade_complete),
+    Question("connections", "Does connection tracking have room?", forwarding.connections_left),
+    Question("mtu", "Do pods' packets fit the uplink?", forwarding.mtu_fits),
+    Question("accept_ra", "Does the node keep its IPv6 default route?", forwarding.router_advertisements_accepted),
+    Question("unique", "Is each address one pod's?", addresses.addresses_unique),
+    Question("leases", "Does each lease have its pod, and each pod its lease?", addresses.leases_held),
+    Question("range", "Are there addresses left?", addresses.addresses_left),
+    Question("room", "Can leases be written?", addresses.lease_room),
+    Question("networkd", "Does systemd-networkd leave our links alone?", others.networkd_leaves_alone),
+    Question("networkmanager", "Does NetworkManager leave our links alone?", others.network_manager_leaves_alone),
+    Question("udev", "Does udev leave our links alone?", others.udev_leaves_alone),
+    Question("leftovers", "Is this the only pod network here?", others.no_left_overs),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and its finding."""
+
+    question: Question
+    finding: Finding
+
+
+def examine(node: Node) -> Iterator[Asked]:
+    """Ask all questions, in order. Changes nothing and sends nothing."""
+    for question in QUESTIONS:
+        try:
+            yield Asked(question, question.ask(node))
+        except (OSError, CniError) as error:
+            reason = error.msg if isinstance(error, CniError) else f"{error.filename or 'kernel'}: {error.strerror}"
+            yield Asked(question, Finding(Answer.UNKNOWN, reason))
+
+
+def exit_status(findings: list[Finding]) -> int:
+    """0 where all is well, 1 where something is wrong, 2 where something could not be looked at."""
+    answers = {finding.answer for finding in findings}
+    return 1 if Answer.NO in answers else 2 if Answer.UNKNOWN in answers else 0
+
+
+def commands(findings: list[Finding]) -> list[str]:
+    """The commands that mend what is wrong, in order, each once; of several that mend, the last place."""
+    found = [command for finding in findings for trouble in finding.troubles for command in trouble.commands]
+    return list(reversed(dict.fromkeys(reversed(found))))

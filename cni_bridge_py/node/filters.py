@@ -1,0 +1,90 @@
+"""What lets pods' packets through other people's filters, as commands; and what our own filter is to do for pods."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cni_bridge_py.cni.result import IPConfig
+from cni_bridge_py.config import NetworkConfig
+from cni_bridge_py.node.attachments import Attachment
+from cni_bridge_py.node.netns import name_of
+from cni_bridge_py.node.packetfilter import Packet, Verdict
+from cni_bridge_py.node.state import State
+from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, read_altnames
+
+if TYPE_CHECKING:
+    from cni_bridge_py.node.answers import Node
+
+LEGACY_COMMAND = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}
+NFT_COMMAND = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
+
+
+def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[str]:
+    """The commands by which a firewall lets pods' packets through, in its own words where it has a tool for that."""
+    pods = plan.gateway_interface(config)
+    if verdict.family == "bridge":
+        rule = f"meta ibrname {config.bridge} accept"
+        return [f"nft insert rule bridge {verdict.table} {verdict.base} {rule}"]
+    if verdict.table == "firewalld":
+        zone = f"firewall-cmd --permanent --zone=trusted --add-interface={pods}"
+        return [zone, "firewall-cmd --reload"]
+    if verdict.is_iptables:
+        if _is_ufw(verdict):
+            return [f"ufw route allow in on {pods}", f"ufw route allow out on {pods}"]
+        command = (LEGACY_COMMAND if verdict.legacy else NFT_COMMAND)[verdict.family]
+        if shutil.which(command):
+            # docker rewrites its own chains, and leaves this one alone.
+            chain = "DOCKER-USER" if verdict.has_docker else verdict.base
+            return [f"{command} -I {chain} -{way} {pods} -j ACCEPT" for way in ("i", "o")]
+    place = f"{verdict.family} {verdict.table} {verdict.base}"
+    return [f"nft insert rule {place} {way}ifname {pods} accept" for way in ("i", "o")]
+
+
+def _is_ufw(verdict: Verdict) -> bool:
+    return verdict.has_ufw and shutil.which("ufw") is not None
+
+
+def has_services() -> bool:
+    """Whether somebody makes Services here: kube-proxy runs, or something with its name."""
+    return any(_is_kube_proxy(process) for process in Path("/proc").glob("[0-9]*/comm"))
+
+
+def _is_kube_proxy(comm: Path) -> bool:
+    try:
+        return comm.read_text().strip() == "kube-proxy"
+    except OSError:
+        return False  # it ended meanwhile
+
+
+def pod_filters(state: State, configs: Iterable[NetworkConfig], pods: list[Attachment]) -> list[PodFilter]:
+    """What our packet filter is to do for each pod: as its host veth tells, else as the configuration says."""
+    by_name = {config.name: config for config in configs}
+    # A list of exceptions that is too long for the host veth may be in a configuration.
+    lists = [Exceptions(), *(Exceptions(tuple(config.non_masquerade_cidrs)) for config in by_name.values())]
+    told = [pod for each in lists for pod in read_altnames(state.links.values(), each)]
+    known = {pod.host: pod for pod in sorted(told, key=lambda pod: len(pod.exceptions.networks))}
+    found = list(known.values())
+    for each in pods:
+        config = by_name.get(each.network)
+        if config and each.host not in known:
+            ips = [IPConfig(address, None) for address in state.peer_addresses(state.links[each.host])]
+            found.append(plan.pod_filter(config, each.host, each.mac, ips))
+    return found
+
+
+def mtu_commands(node: Node, config: NetworkConfig, pods: list[Attachment], mtu: int) -> list[str]:
+    """The commands that lower the MTU of a network: in its configuration, and of the pods that are there."""
+    change = rf's|\("type": *"cni-bridge-py"\)|\1, "mtu": {mtu}|'
+    if config.mtu:
+        change = rf's|\("mtu": *\)[0-9]*|\1{mtu}|'
+    lines = [f"sed -i '{change}' {node.path(config)}"]
+    for each in pods:
+        lines.append(f"ip link set {each.host} mtu {mtu}")
+        netns = name_of(node.state.links[each.host])
+        if netns:
+            lines.append(f"ip -n {netns} link set {each.ifname} mtu {mtu}")
+    return lines

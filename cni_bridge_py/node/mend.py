@@ -1,0 +1,172 @@
+"""What pods share is made right for all of them at once, as the next ADD would, and the dead give back their leases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.config import HOST_LOCAL, NetworkConfig
+from cni_bridge_py.ipam.leases import LeaseStore
+from cni_bridge_py.node import attachments, filters, networks
+from cni_bridge_py.node.attachments import Attachment
+from cni_bridge_py.node.networks import Network
+from cni_bridge_py.node.state import State
+from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring.filter_steps import (
+    FILTER_STEPS,
+    EnsureMacSpoofCheck,
+    EnsureMasquerade,
+    GuardMac,
+    MasqueradePod,
+)
+from cni_bridge_py.wiring.node_steps import EnsureBridge, EnsureGatewayAddresses, SetPortVlans
+from cni_bridge_py.wiring.pod_steps import AttachToBridge
+from cni_bridge_py.wiring.step import Explained, Step
+
+
+@dataclass(frozen=True)
+class Done:
+    """One thing that was wrong: what it was, the commands that do what was done, and why that failed, if it did."""
+
+    what: str
+    commands: list[str]
+    error: str = ""
+
+
+def mend(found: list[Network], *, dry_run: bool = False) -> list[Done]:
+    """Make right what the pods of these networks share, and release the leases of the dead; return what was done.
+
+    With `dry_run` nothing is changed, and what is returned would have been done. What fails is told in `Done.error`,
+    and the rest is done all the same. Raises CniError where the node's state cannot be read. Takes root.
+    """
+    state = State()
+    present = attachments.find(state, found)
+    done = []
+    # All is looked at before anything is changed: to put the bridge back mends what its ports lack.
+    for step, what in [*_wrong(state, _steps(state, found, present))]:
+        done.append(Done(what, _commands(state, step), "" if dry_run else _apply(state, step)))
+    for data_dir in networks.data_dirs(found):
+        done += _mend_leases(state, Path(data_dir), present, networks.configs(found), dry_run)
+    return done
+
+
+def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[Step]:
+    """The steps that leave what is shared as it is to be, in the order of an ADD."""
+    ours = [each for each in present if each.host and each.is_ours]
+    for config in networks.configs(found):
+        pods = [each for each in ours if each.network == config.name]
+        link = state.links.get(config.bridge)
+        shared = [step for step in networks.shared_steps(config) if not isinstance(step, FILTER_STEPS)]
+        if pods:
+            yield from (_as_it_is(state, step) for step in shared)
+        elif link:
+            yield _as_it_is(state, shared[0])
+        for each in pods:
+            yield AttachToBridge(each.host, config.bridge, "", config.hairpin_mode, config.port_isolation)
+            if config.vlan or config.vlan_trunk:
+                yield SetPortVlans(each.host, config.vlan, config.vlan_trunk, config.preserve_default_vlan)
+    pods_filters = filters.pod_filters(state, networks.configs(found), ours)
+    masqueraded = [pod for pod in pods_filters if pod.masqueraded]
+    guarded = [pod for pod in pods_filters if pod.mac]
+    if masqueraded:
+        yield EnsureMasquerade(max((pod.exceptions for pod in masqueraded), key=lambda each: len(each.networks)))
+        yield from map(MasqueradePod, masqueraded)
+    if guarded:
+        yield EnsureMacSpoofCheck()
+        yield from map(GuardMac, guarded)
+
+
+def _as_it_is(state: State, step: Step) -> Step:
+    """A step without what an ADD does to a new bridge alone."""
+    if isinstance(step, EnsureBridge) and (link := state.links.get(step.name)):
+        return replace(step, mac=link.mac, mtu=0)
+    return step
+
+
+def _wrong(state: State, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
+    """The steps that are to be taken again, and what is wrong."""
+    for step in steps:
+        try:
+            with Explained(step):
+                step.check(state.kernel)
+        except CniError as error:
+            yield step, error.msg
+
+
+def _apply(state: State, step: Step) -> str:
+    """Take a step; why it failed, if it did."""
+    try:
+        with Explained(step):
+            step.apply(state.kernel)
+    except CniError as error:
+        return error.msg + (f" ({error.details})" if error.details else "")
+    return ""
+
+
+def _commands(state: State, step: Step) -> list[str]:
+    """A step's commands, without those for what is there."""
+    if isinstance(step, EnsureBridge) and step.name in state.links:
+        made, *settings = step.commands()
+        return [f"ip link set {step.name} up", *(each for each in settings if "/sys/class/net" not in each)]
+    if isinstance(step, EnsureGatewayAddresses):
+        there = state.addresses(step.bridge)
+        return replace(step, addresses=[each for each in step.addresses if each not in there]).commands()
+    return step.commands()
+
+
+# Leases
+
+
+def _mend_leases(
+    state: State, data_dir: Path, present: list[Attachment], configs: list[NetworkConfig], dry_run: bool
+) -> Iterator[Done]:
+    """Release what the dead hold, and write the leases that pods lack."""
+    folders = [each for each in data_dir.iterdir() if each.is_dir()] if data_dir.is_dir() else []
+    here = {c.name for c in configs if c.ipam and c.ipam.type in HOST_LOCAL and c.ipam.data_dir == str(data_dir)}
+    for network in sorted({*here, *(folder.name for folder in folders)}):
+        pods = [each for each in present if each.network == network and each.host and each.is_ours]
+        lacking = [each for each in pods if each.state == attachments.NO_LEASE and network in here]
+        dead = [each for each in present if each.network == network and each.state == attachments.DEAD]
+        if not lacking and not dead:
+            continue
+        store = LeaseStore(str(data_dir), network)
+        yield from _dry(store, lacking, dead) if dry_run else _mend_store(state, store, pods if lacking else [])
+
+
+def _dry(store: LeaseStore, lacking: list[Attachment], dead: list[Attachment]) -> Iterator[Done]:
+    for each in dead:
+        yield _released(store, [str(lease.ip) for lease in each.leases])
+    for each in lacking:
+        yield _written(store, each.host, [str(ip) for ip in each.ips])
+
+
+def _mend_store(state: State, store: LeaseStore, pods: list[Attachment]) -> Iterator[Done]:
+    with store:
+        # With the lock, a lease without veth is dead: an ADD that has the one and not yet the other has the lock.
+        for key in store.attachments():
+            if key.startswith(names.VETH_PREFIX) and not state.kernel.host.link(key):
+                ips = store.of_attachment(key)
+                store.release_attachment(key)
+                yield _released(store, ips)
+        ownerless = store.ownerless()
+        for ip in ownerless:
+            store.release(ip)
+        if ownerless:
+            yield _released(store, ownerless)
+        if pods:
+            store.complete((each.host, str(ip)) for each in pods for ip in each.ips)
+        for each in pods:
+            if not each.leases:
+                yield _written(store, each.host, [str(ip) for ip in each.ips])
+
+
+def _released(store: LeaseStore, ips: list[str]) -> Done:
+    paths = [f"{store.path}/{ip}" for ip in ips]
+    return Done(f"leases of a pod that is gone: {', '.join(ips)}", [f"rm {' '.join(paths)}"])
+
+
+def _written(store: LeaseStore, host: str, ips: list[str]) -> Done:
+    commands = [rf"printf '{host}\r\n' > {store.path}/{ip}" for ip in ips]
+    return Done(f"pod without lease: {host} has {', '.join(ips)}", commands)

@@ -1,0 +1,145 @@
+"""Whether the bridge, and the pods' cables into it, are as the plugin made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cni_bridge_py.config import NetworkConfig
+from cni_bridge_py.kernel import sysfs
+from cni_bridge_py.node import networks
+from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
+from cni_bridge_py.node.attachments import DOWN, UNPLUGGED
+from cni_bridge_py.node.state import sysctl_value
+from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring.node_steps import EnsureGatewayAddresses
+
+MOST_PORTS = 1023
+"""net/bridge/br_private.h: BR_MAX_PORTS, of which number 0 is none."""
+
+NEARLY = 0.95
+
+NO_BRIDGE_YET = "no pod has come yet: the first one makes the bridge"
+
+
+def in_use(node: Node) -> list[NetworkConfig]:
+    """The networks that have pods or a bridge."""
+    return [config for config in node.configs if node.of(config) or config.bridge in node.state.links]
+
+
+def bridge_up(node: Node) -> Finding:
+    """Whether each bridge is there, a bridge, and up."""
+    if not in_use(node):
+        return does_not_apply(NO_BRIDGE_YET)
+    return told(_not_up(node), ", ".join(dict.fromkeys(config.bridge for config in in_use(node))))
+
+
+def _not_up(node: Node) -> Iterator[Trouble]:
+    for config in _by_bridge(node):
+        name, link = config.bridge, node.state.links.get(config.bridge)
+        pods = f"the {len(node.of(config))} pods of network {config.name} reach nothing"
+        if not link:
+            yield Trouble(f"there is no bridge {name}", pods, [node.mend])
+        elif link.kind != "bridge":
+            kind = f"{link.kind} interface" if link.kind else "network card"
+            mend = [f"ip link set {name} down", f"ip link set {name} name {name[:11]}.old", node.mend]
+            yield Trouble(f"{name} is a {kind}, no bridge", "no pod can be plugged into it", mend)
+        elif not link.is_up:
+            yield Trouble(f"bridge {name} is down", pods, [node.mend])
+
+
+def _by_bridge(node: Node) -> list[NetworkConfig]:
+    """The networks in use, one for each bridge: the one with most pods."""
+    found = sorted(in_use(node), key=lambda config: -len(node.of(config)))
+    return list({config.bridge: config for config in reversed(found)}.values())
+
+
+def gateway_there(node: Node) -> Finding:
+    """Whether each bridge has the pods' gateways as its addresses."""
+    asked = [config for config in in_use(node) if networks.gateways(config) and _has_pods_or_addresses(node, config)]
+    if not asked:
+        return does_not_apply(NO_BRIDGE_YET if not in_use(node) else "no network here has the bridge for its gateway")
+    told_well = ", ".join(str(each) for config in asked for each in networks.gateways(config))
+    return told((trouble for config in asked for trouble in _no_gateway(node, config)), told_well)
+
+
+def _has_pods_or_addresses(node: Node, config: NetworkConfig) -> bool:
+    return bool(node.of(config) or node.state.addresses(plan.gateway_interface(config)))
+
+
+def _no_gateway(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
+    name, wanted = plan.gateway_interface(config), networks.gateways(config)
+    there = node.state.addresses(name)
+    missing = [each for each in wanted if each not in there]
+    if not missing:
+        return
+    mend = [node.mend]
+    if any(each.version == 6 for each in missing) and sysctl_value(f"net/ipv6/conf/{name}/disable_ipv6") == "1":
+        mend.insert(0, f"sysctl -w net/ipv6/conf/{name}/disable_ipv6=0")
+    step = EnsureGatewayAddresses(name, wanted, config.force_address)
+    if not config.force_address:
+        others = [each for each in there if step.clash(each, wanted)]
+        mend = [*(f"ip address del {other} dev {name}" for other in others), *mend]
+    found = f"{name} lacks {', '.join(map(str, missing))}" + (
+        f", and has {', '.join(map(str, there))}" if there else ""
+    )
+    yield Trouble(found, "pods reach one another, but nothing beyond their network", mend)
+
+
+def bridge_mac_pinned(node: Node) -> Finding:
+    """Whether each bridge's MAC was set, so that it does not change with its ports."""
+    links = [link for config in in_use(node) if (link := node.state.links.get(config.bridge)) and link.kind == "bridge"]
+    if not links:
+        return does_not_apply(NO_BRIDGE_YET)
+    troubles = [
+        Trouble(
+            f"bridge {link.name} takes the lowest MAC of its ports, now {link.mac}",
+            "pods lose their gateway for a while whenever a pod comes or goes that changes it",
+            [f"ip link set {link.name} address {link.mac}"],
+        )
+        for link in {link.name: link for link in links}.values()
+        if sysfs.follows_its_ports(link.name, link.index)
+    ]
+    return told(troubles, ", ".join(f"{link.name} {link.mac}" for link in links))
+
+
+def ports_left(node: Node) -> Finding:
+    """Whether each bridge has room for more ports: the kernel has a limit."""
+    counts = {config.bridge: len(node.state.ports(config.bridge)) for config in in_use(node)}
+    if not counts:
+        return does_not_apply(NO_BRIDGE_YET)
+    troubles = [_many_ports(node, bridge, count) for bridge, count in counts.items() if count >= MOST_PORTS * NEARLY]
+    return told(troubles, ", ".join(f"{bridge} has {count} of {MOST_PORTS}" for bridge, count in counts.items()))
+
+
+def _many_ports(node: Node, bridge: str, count: int) -> Trouble:
+    of_pods = {each.host for each in node.attachments}
+    others = [port.name for port in node.state.ports(bridge) if port.name not in of_pods]
+    mend = [f"ip link set {name} nomaster" for name in others] or ["kubectl cordon $(hostname)"]
+    found = f"bridge {bridge} has {count} of {MOST_PORTS} ports, {len(others)} of them no pod's"
+    return Trouble(found, "when they are used up, no new pod can be plugged in", mend)
+
+
+def pods_plugged_in(node: Node) -> Finding:
+    """Whether each pod's cable is in its bridge, up, and set as the configuration says."""
+    if not node.pods:
+        return does_not_apply("there is no pod of ours")
+    wrong = [each for each in node.pods if each.state in (UNPLUGGED, DOWN)]
+    troubles = [
+        Trouble(
+            f"{each.host} of {each.pod or each.container_id} is {each.state}", "that pod reaches nothing", [node.mend]
+        )
+        for each in wrong
+    ]
+    troubles += [trouble for config in in_use(node) for trouble in _wrong_ports(node, config)]
+    return told(troubles, f"{len(node.pods)} pods")
+
+
+def _wrong_ports(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
+    for each in node.of(config):
+        link = node.state.links[each.host]
+        if config.hairpin_mode and link.master and not link.hairpin:
+            meaning = "the pod does not reach itself through a Service"
+            yield Trouble(f"bridge port {each.host} is not in hairpin mode", meaning, [node.mend])
+        if config.port_isolation and link.master and not link.isolated:
+            meaning = "the pod reaches other pods, from which it is to be isolated"
+            yield Trouble(f"bridge port {each.host} is not isolated", meaning, [node.mend])
