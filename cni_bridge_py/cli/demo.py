@@ -6,15 +6,11 @@ ends, however it ends, the kernel takes all of it away.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 import netaddr
@@ -22,72 +18,22 @@ from pyroute2 import IPRoute
 from rich.console import Console
 from rich.table import Table
 
-from cni_bridge_py.cni.errors import NOT_PERMITTED, CniError
-from cni_bridge_py.kernel.netns import CLONE_NEWNET, Inside, NetNS
+from cni_bridge_py.cli.root import need_root
+from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.kernel.netns import Inside, NetNS
+from cni_bridge_py.node.pods import Pod, unshare_network
 
 SUBNET = netaddr.IPNetwork("10.22.0.0/16")
-ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY = 8, 0
-
-
-class Pod:
-    """A child process in a network namespace of its own, which lives as long as this process."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.container_id = f"demo-{name}"
-        ready, tell = os.pipe()
-        wait, self._alive = os.pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            os.close(self._alive)
-            _unshare_network()
-            os.write(tell, b".")
-            os.read(wait, 1)  # until the parent's end is closed
-            os._exit(0)
-        os.close(tell)
-        os.close(wait)
-        if not os.read(ready, 1):
-            raise CniError(NOT_PERMITTED, "cannot make network namespaces here")
-        self.netns = f"/proc/{self._pid}/ns/net"
-
-    def ping(self, address: str) -> float:
-        """Milliseconds until `address` answered an ICMP echo request. Raises TimeoutError."""
-        with NetNS(self.netns) as netns, Inside(netns):
-            icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        return _ping(icmp, address)
-
-
-def _unshare_network() -> None:
-    # os.unshare() comes with Python 3.12
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
-
-
-def _ping(icmp: socket.socket, address: str) -> float:
-    with icmp:
-        icmp.settimeout(2)
-        request = struct.pack(">BBHHH", ICMP_ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
-        checksum = -sum(struct.unpack(">4H", request)) % 0xFFFF  # RFC 1071
-        started = time.monotonic()
-        icmp.sendto(request[:2] + struct.pack(">H", checksum) + request[4:], (address, 0))
-        while True:
-            packet, (sender, _) = icmp.recvfrom(1500)
-            header = (packet[0] & 15) * 4
-            if sender == address and packet[header] == ICMP_ECHO_REPLY:
-                return (time.monotonic() - started) * 1000
 
 
 def run(executable: str | None) -> int:
     """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
-    if os.geteuid() != 0:
-        raise CniError(NOT_PERMITTED, "the demo makes network namespaces", "run it with sudo")
+    need_root("the demo, which makes network namespaces,")
     show = Console(highlight=False)
     show.print("[bold]A node and two pods[/], each a network namespace that only this process sees.")
     plugin = _plugin(executable)
-    pods = [Pod("red"), Pod("blue")]
-    _unshare_network()
+    pods = [Pod("red", "demo-red"), Pod("blue", "demo-blue")]
+    unshare_network()
     with tempfile.TemporaryDirectory(prefix="cni-bridge-py-demo-") as data_dir:
         config = _config(data_dir)
         for pod in pods:

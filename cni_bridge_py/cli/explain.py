@@ -2,96 +2,117 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
-from cni_bridge_py.cni.result import Result
-from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config
+from cni_bridge_py.cli.root import need_root
+from cni_bridge_py.cni.errors import INVALID_CONFIG, IO_FAILURE, CniError
+from cni_bridge_py.cni.result import IPConfig, Result
+from cni_bridge_py.config import HOST_LOCAL, NetworkConfig
 from cni_bridge_py.ipam import host_local
+from cni_bridge_py.node import attachments, networks
+from cni_bridge_py.node.attachments import Attachment
+from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
+from cni_bridge_py.node.netns import path_of
+from cni_bridge_py.node.networks import Network
+from cni_bridge_py.node.state import State
 from cni_bridge_py.wiring import names, plan
-from cni_bridge_py.wiring.plan import Wiring
 from cni_bridge_py.wiring.step import Step
 
-PLUGIN = "cni-bridge-py"
-CONF_DIR = Path("/etc/cni/net.d")
 CONTAINER_ID = "example"
 IFNAME = "eth0"
 
+EXAMPLE = Attachment("", "", f"default/{CONTAINER_ID}", CONTAINER_ID, IFNAME)
+"""The pod of a script that is for none in particular."""
 
-def run(path: str | None, verb: str) -> int:
-    """Print the script for a verb.
 
-    Raises CniError when there is no configuration, or the plugin would refuse it.
+def run(path: str | None, verb: str, pod: str | None) -> int:
+    """Print the script for a verb, for a pod that runs or else for an example.
+
+    Raises CniError when there is no configuration or no such pod, or the plugin would refuse the configuration.
     """
-    source, config = _configuration(path)
-    host = names.host_veth(CONTAINER_ID, IFNAME)
-    wiring = _wiring(config, host)
-    pod = plan.pod_filter(config, host, wiring.links.pod_mac, wiring.ips)
-    steps = wiring.steps if verb == "ADD" else plan.detachment(pod)
-    print("\n".join(_script(verb, source, config, steps)))
+    found = _configured(path)
+    for network, each, netns in _running(found, pod) if pod else [(_accepted(found, path), EXAMPLE, "")]:
+        config = _asked_for(network, each)
+        host = names.host_veth(each.container_id, each.ifname) if not each.host else each.host
+        addresses = _addresses(config, each)
+        ips = plan.with_gateways(config, addresses.ips)
+        if verb == "ADD":
+            steps = plan.wiring(config, host, each.ifname, addresses, pod=each.pod).steps
+        else:
+            steps = plan.detachment(config, plan.pod_filter(config, host, names.pod_mac(host, ips), ips))
+        print("\n".join(_script(verb, str(network.path), config, steps, each, netns)))
     return 0
 
 
-def _configuration(path: str | None) -> tuple[str, NetworkConfig]:
-    """Where the configuration comes from, and what it says."""
-    if path == "-":
-        return "standard input", _parse("standard input", sys.stdin.read())
-    if path:
-        return path, _parse(path, _read(Path(path)))
-    for file in sorted(CONF_DIR.glob("*.conf*")):
-        if file.suffix in (".conf", ".conflist") and f'"{PLUGIN}"' in _read(file):
-            return str(file), _parse(str(file), _read(file))
-    raise CniError(IO_FAILURE, f"no configuration of {PLUGIN} in {CONF_DIR}", "name one with --conf FILE")
+def _configured(path: str | None) -> list[Network]:
+    if path != "-":
+        return networks.configured(path)
+    return networks.of(NetworkFile(Path("standard input"), sys.stdin.buffer.read()))
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise CniError(IO_FAILURE, f"{path}: {getattr(error, 'strerror', error)}") from None
+def _accepted(found: list[Network], path: str | None) -> Network:
+    """The first network. Raises CniError where there is none, or the plugin refuses it."""
+    if not found:
+        folders = ", ".join(map(str, networks.conf_folders()))
+        raise CniError(IO_FAILURE, f"no configuration of {PLUGIN} in {folders}", "name one with --conf FILE")
+    if not found[0].config:
+        raise CniError(INVALID_CONFIG, found[0].error)
+    return found[0]
 
 
-def _parse(source: str, text: str) -> NetworkConfig:
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CniError(DECODE_FAILURE, f"{source}: {error}") from None
-    if not isinstance(raw, dict):
-        raise CniError(DECODE_FAILURE, f"{source}: no JSON object")
-    return read_config(_from_list(source, raw) if "plugins" in raw else raw)
+def _running(found: list[Network], pod: str) -> list[tuple[Network, Attachment, str]]:
+    """The attachments of a pod on this node, with their networks and the paths of their namespaces."""
+    need_root("to look into pods")
+    state = State()
+    here = [each for each in attachments.find(state, found) if each.host and each.is_ours]
+    wanted = [each for each in here if each.pod == pod]
+    if not wanted:
+        known = ", ".join(sorted(each.pod for each in here if each.pod)[:5]) or "none"
+        raise CniError(INVALID_CONFIG, f"no pod {pod} of ours is on this node", f"there are: {known}")
+    by_name = {each.name: each for each in found if each.config}
+    lost = next((each.network for each in wanted if each.network not in by_name), None)
+    if lost:
+        raise CniError(INVALID_CONFIG, f"pod {pod} is of network {lost}, which is not configured here any more")
+    return [(by_name[each.network], each, path_of(state.links[each.host])) for each in wanted]
 
 
-def _from_list(source: str, raw: dict[str, Any]) -> dict[str, Any]:
-    """Our entry of a configuration list, with the list's name and version as a runtime passes it."""
-    common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
-    for plugin in raw["plugins"]:
-        if isinstance(plugin, dict) and plugin.get("type") == PLUGIN:
-            return {**plugin, **common}
-    raise CniError(INVALID_CONFIG, f"{source}: no plugin of type {PLUGIN} in the list")
+def _asked_for(network: Network, each: Attachment) -> NetworkConfig:
+    """The configuration, with the MAC that was asked for where the pod has another than its address's."""
+    assert network.config
+    ips = [IPConfig(address, None) for address in each.networks]
+    asked = each.mac and each.mac != names.pod_mac(each.host, ips)
+    return replace(network.config, mac=each.mac) if asked else network.config
 
 
-def _wiring(config: NetworkConfig, host: str) -> Wiring:
-    ips = host_local.preview(config.ipam.range_sets) if config.ipam else []
-    addresses = Result([], ips, config.ipam.routes if config.ipam else [], {})
-    return plan.wiring(config, host, IFNAME, addresses, pod=f"default/{CONTAINER_ID}")
+def _addresses(config: NetworkConfig, each: Attachment) -> Result:
+    routes = config.ipam.routes if config.ipam else []
+    if not each.host:
+        return Result([], host_local.preview(config.ipam.range_sets) if config.ipam else [], routes, {})
+    ranges = [one for one_set in networks.range_sets(config) for one in one_set]
+    gateways = {
+        address: next((one.address(one.gateway) for one in ranges if one.spans(address.ip)), None)
+        for address in each.networks
+    }
+    return Result([], [IPConfig(address, gateway) for address, gateway in gateways.items()], routes, {})
 
 
-def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step]) -> list[str]:
+def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step], pod: Attachment, netns: str) -> list[str]:
+    who = f"pod {pod.pod}" if pod.host else "pod"
     lines = [
         "#!/bin/sh",
         f"# What {PLUGIN} does for {verb} on the network {config.name} ({_on_one_line(source)}).",
-        f"# The pod has the container id {CONTAINER_ID} and the interface {IFNAME}.",
+        f"# The {who} has the container id {pod.container_id or '(not known here)'} and the interface {pod.ifname}.",
         "set -e",
         "",
     ]
     if verb == "ADD":
+        path = netns or f"/run/netns/{CONTAINER_ID}"
         lines += [
             "# The container runtime has made the pod's network namespace.",
-            f"POD=${{POD:-/run/netns/{CONTAINER_ID}}}",
-            f'test -e "$POD" || ip netns add {CONTAINER_ID}',
+            f"POD=${{POD:-{path}}}",
+            f'test -e "$POD" || ip netns add {Path(path).name}',
             "",
         ]
         lines += [] if _is_delegated(config) else _lease_comment(config, "written")

@@ -66,6 +66,11 @@ class Attachment:
     """This plugin wired it."""
 
     @property
+    def networks(self) -> list[InterfaceAddress]:
+        """The addresses that the pod has, with their prefix lengths."""
+        return [each for each in self.addresses if isinstance(each, InterfaceAddress)]
+
+    @property
     def ips(self) -> list[IPAddress]:
         """The addresses without their prefix lengths."""
         return [each.ip if isinstance(each, InterfaceAddress) else each for each in self.addresses]

@@ -108,7 +108,7 @@ def _apply(state: State, step: Step) -> str:
 def _commands(state: State, step: Step) -> list[str]:
     """A step's commands, without those for what is there."""
     if isinstance(step, EnsureBridge) and step.name in state.links:
-        made, *settings = step.commands()
+        _, *settings = step.commands()
         return [f"ip link set {step.name} up", *(each for each in settings if "/sys/class/net" not in each)]
     if isinstance(step, EnsureGatewayAddresses):
         there = state.addresses(step.bridge)

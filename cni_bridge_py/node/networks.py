@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cni_bridge_py.addresses import InterfaceAddress
-from cni_bridge_py.cni.errors import DECODE_FAILURE, IO_FAILURE, CniError
+from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
 from cni_bridge_py.cni.result import IPConfig
 from cni_bridge_py.config import DEFAULT_DATA_DIR, HOST_LOCAL, NetworkConfig, read_config
 from cni_bridge_py.ipam import host_local
@@ -43,11 +44,14 @@ def in_file(file: NetworkFile) -> Iterator[Network]:
     """The network that a file configures, where this plugin is in it."""
     if not file.is_ours:
         return
-    raw = confdir.alone(file.document)
+    yield _network(file, confdir.alone(file.document))
+
+
+def _network(file: NetworkFile, raw: Json) -> Network:
     try:
-        yield Network(file, raw, read_config(raw))
+        return Network(file, raw, read_config(raw))
     except CniError as error:
-        yield Network(file, raw, None, error.msg)
+        return Network(file, raw, None, error.msg)
 
 
 def find(folders: Iterable[Path]) -> list[Network]:
@@ -61,17 +65,29 @@ def find(folders: Iterable[Path]) -> list[Network]:
 def of_file(path: str) -> list[Network]:
     """The network of one file. Raises CniError where there is none of ours in it."""
     try:
-        content = Path(path).read_bytes()
+        return of(NetworkFile(Path(path), Path(path).read_bytes()))
     except OSError as error:
         raise CniError(IO_FAILURE, f"{path}: {error.strerror}") from None
-    file = NetworkFile(Path(path), content)
+
+
+def of(file: NetworkFile) -> list[Network]:
+    """The network that a file is to configure. Raises CniError where it does not."""
     if not file.document:
-        raise CniError(DECODE_FAILURE, f"{path}: expected a network configuration, which is a JSON object")
-    found = list(in_file(file))
-    if not found:
-        msg = f"{path}: no plugin of type {confdir.PLUGIN} in it"
-        raise CniError(DECODE_FAILURE, msg)
-    return found
+        raise CniError(DECODE_FAILURE, f"{file.path}: {_why_no_object(file)}", "a network configuration is JSON")
+    if file.is_ours:
+        return list(in_file(file))
+    if "plugins" in file.document:
+        raise CniError(INVALID_CONFIG, f"{file.path}: no plugin of type {confdir.PLUGIN} in the list")
+    return [_network(file, file.document)]  # a reference plugin's, which differs in `type` alone
+
+
+def _why_no_object(file: NetworkFile) -> str:
+    try:
+        json.loads(file.content)
+    except (ValueError, RecursionError) as error:
+        looks_like_yaml = file.path.suffix in (".yaml", ".yml") or file.content.lstrip()[:3] == b"---"
+        return "this is YAML" if looks_like_yaml else str(error)
+    return "no JSON object"
 
 
 def configured(path: str | None) -> list[Network]:

@@ -1,0 +1,230 @@
+"""The subcommands and their arguments; the man page and the shells' completion are made from this, too."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cni_bridge_py import __version__
+from cni_bridge_py.cli import install
+
+PROGRAM = "cni-bridge-py"
+
+DESCRIPTION = """\
+A CNI plugin that wires pods to a Linux bridge.
+
+A container runtime runs it with CNI_COMMAND in the environment and a network configuration on standard input;
+cnitool does the same by hand. Without CNI_COMMAND, it is this:"""
+
+EXAMPLES = """\
+examples:
+  cni-bridge-py doctor                    pods have no network: what is wrong, and what to type
+  cni-bridge-py list                      the pods of this node, their addresses, what is wrong with them
+  cni-bridge-py mend --dry-run            what mend would do
+  cni-bridge-py map --svg node.svg        a picture of this node
+  cni-bridge-py explain --pod default/web what wired this pod, as commands"""
+
+NETWORK_FILE = "a network configuration or list (default: those of ours where the node's container runtimes look)"
+
+Subcommands = Any  # argparse has no public name for what add_subparsers() returns
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog=PROGRAM, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    subcommands = top.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
+    for add in (_list, _doctor, _mend, _map, _explain, _demo, _completion):
+        add(subcommands)
+    install.add_parsers(subcommands)
+    return top
+
+
+def called_as() -> str:
+    """How this program was called: what a person can type again, also where it is not in PATH."""
+    return os.path.abspath(sys.argv[0]) if "/" in sys.argv[0] else PROGRAM
+
+
+def _subcommand(
+    subcommands: Subcommands, name: str, run: Callable[[argparse.Namespace], int], about: str, *examples: str
+) -> argparse.ArgumentParser:
+    width = max(map(len, (each.partition("  ")[0] for each in examples)), default=0)
+    lines = [f"  {e.partition('  ')[0]:{width}}  {e.partition('  ')[2].strip()}".rstrip() for e in examples]
+    made: argparse.ArgumentParser = subcommands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog="\n".join(["examples:", *lines]) if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(run=run)
+    return made
+
+
+def _list(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import listing
+
+        return listing.run(arguments)
+
+    made = _subcommand(
+        subcommands,
+        "list",
+        run,
+        "list every attachment on this node: pod, addresses, network, bridge, traffic, and its state in words",
+        "cni-bridge-py list --network podnet  the pods of one network",
+        "cni-bridge-py list --pod kube-system/  the pods of one namespace",
+        "cni-bridge-py list --json | jq '.[] | select(.state != \"ok\")'  what is wrong, for programs",
+    )
+    made.add_argument("--json", action="store_true", help="print a JSON list")
+    made.add_argument("--wide", action="store_true", help="show container id, interface, MAC, MTU and VLANs, too")
+    made.add_argument("--watch", metavar="SECONDS", nargs="?", type=_seconds, const=2.0, help="again and again (2)")
+    _completed(made.add_argument("--network", metavar="NAME", help="only this network"), _networks)
+    _completed(made.add_argument("--pod", metavar="TEXT", help="only pods in whose namespace/name this is"), _pods)
+    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+
+
+def _doctor(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import doctor
+
+        return doctor.run(arguments)
+
+    made = _subcommand(
+        subcommands,
+        "doctor",
+        run,
+        "ask this node why pods have no network, and say what mends it; changes nothing, sends nothing",
+        "cni-bridge-py doctor  what is wrong, and the commands that mend it",
+        "cni-bridge-py doctor --ping  try it with two pods, too, which are there for a moment",
+        "cni-bridge-py doctor --json  for an issue, or a program",
+        "exit status:  0 all is well, 1 something is wrong, 2 something could not be looked at",
+    )
+    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--json", action="store_true", help="print a JSON object")
+    made.add_argument(
+        "--ping", action="store_true", help="make two pods on the real network for a moment, and try them"
+    )
+
+
+def _mend(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import mend
+
+        return mend.run(arguments)
+
+    made = _subcommand(
+        subcommands,
+        "mend",
+        run,
+        "make right what pods share, for all of them, as the next ADD would; say what was done, as commands",
+        "cni-bridge-py mend --dry-run  what would be done",
+        "cni-bridge-py mend  do it: bridge, gateway, forwarding, masquerade, guards, ports, dead leases",
+    )
+    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--dry-run", action="store_true", help="change nothing")
+
+
+def _map(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import picture
+
+        return picture.run(arguments)
+
+    made = _subcommand(
+        subcommands,
+        "map",
+        run,
+        "draw this node: uplinks, bridges, VLANs, pods with their addresses, what is wrong in red",
+        "cni-bridge-py map  in the terminal",
+        "cni-bridge-py map --svg node.svg  as a picture for a browser",
+    )
+    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--svg", metavar="FILE", help="write an SVG picture")
+
+
+def _explain(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import explain
+
+        return explain.run(arguments.conf, arguments.verb, arguments.pod)
+
+    made = _subcommand(
+        subcommands,
+        "explain",
+        run,
+        "print what a verb does as a shell script of ip, sysctl and nft",
+        "cni-bridge-py explain --conf conf/10-bridge.conf  a first pod of this configuration",
+        "cni-bridge-py explain --pod default/web  this running pod",
+    )
+    made.add_argument("--conf", metavar="FILE", help=f"{NETWORK_FILE}; - for standard input")
+    made.add_argument("--verb", choices=("ADD", "DEL"), default="ADD", help="(default: %(default)s)")
+    _completed(made.add_argument("--pod", metavar="NAMESPACE/NAME", help="a pod that runs on this node"), _pods)
+
+
+def _demo(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from cni_bridge_py.cli import demo
+
+        return demo.run(arguments.plugin)
+
+    made = _subcommand(subcommands, "demo", run, "wire two pods in a private node, show what was made, take it away")
+    made.add_argument(
+        "--plugin", metavar="FILE", help="the plugin's executable (default: the one that this belongs to)"
+    )
+
+
+def _completion(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from argcomplete.shell_integration import shellcode
+
+        print(shellcode([PROGRAM], shell=arguments.shell))
+        return 0
+
+    made = _subcommand(
+        subcommands,
+        "completion",
+        run,
+        "print what has a shell complete subcommands, options, networks and pods",
+        'eval "$(cni-bridge-py completion bash)"  in ~/.bashrc; with zsh in ~/.zshrc',
+        "cni-bridge-py completion fish > ~/.config/fish/completions/cni-bridge-py.fish  for fish",
+    )
+    made.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError("expected 0.1 to 86400 seconds")
+    return seconds
+
+
+# What shells complete
+
+
+def _completed(action: argparse.Action, values: Callable[[], list[str]]) -> None:
+    def complete(**_: object) -> list[str]:
+        try:
+            return values()
+        except Exception:  # no shell wants to hear why
+            return []
+
+    action.completer = complete  # type: ignore[attr-defined]
+
+
+def _networks() -> list[str]:
+    from cni_bridge_py.node import networks
+
+    return [each.name for each in networks.configured(None)]
+
+
+def _pods() -> list[str]:
+    from cni_bridge_py.node import attachments, networks
+    from cni_bridge_py.node.state import State
+
+    return [each.pod for each in attachments.find(State(), networks.configured(None)) if each.pod]
