@@ -13,7 +13,7 @@ from cni_bridge_py.node.attachments import Attachment
 from cni_bridge_py.node.netns import name_of
 from cni_bridge_py.node.packetfilter import Packet, Verdict
 from cni_bridge_py.node.state import State
-from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring import names, plan
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, read_altnames
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[st
     """The commands by which a firewall lets pods' packets through, in its own words where it has a tool for that."""
     pods = plan.gateway_interface(config)
     if verdict.family == "bridge":
-        rule = f"meta ibrname {config.bridge} accept"
+        rule = f"""'iifname "{names.VETH_PREFIX}*" accept'"""
         return [f"nft insert rule bridge {verdict.table} {verdict.base} {rule}"]
     if verdict.table == "firewalld":
         zone = f"firewall-cmd --permanent --zone=trusted --add-interface={pods}"

@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ class Found:
     others: tuple[str, ...] = ()
 
 
+@cache
 def find() -> Found:
-    """Look for the runtimes of this node."""
+    """Look for the runtimes of this node; asking them takes 0.1 s each, so it is done once."""
     runtimes: list[Runtime] = []
     others: list[str] = []
     for search in (_containerds, _crio, _k3s, _microk8s, _podman):
