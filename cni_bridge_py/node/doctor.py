@@ -67,6 +67,6 @@ def exit_status(findings: list[Finding]) -> int:
 
 
 def commands(findings: list[Finding]) -> list[str]:
-    """The commands that mend what is wrong, in order, each once; of several that mend, the last place."""
+    """The commands that mend what is wrong, each once, in the order of the questions, and `mend` at the end."""
     found = [command for finding in findings for trouble in finding.troubles for command in trouble.commands]
-    return list(reversed(dict.fromkeys(reversed(found))))
+    return sorted(dict.fromkeys(found), key=lambda command: command.endswith(" mend"))

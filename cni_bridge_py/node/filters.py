@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cni_bridge_py.cni.result import IPConfig
 from cni_bridge_py.config import NetworkConfig
+from cni_bridge_py.node import edits
 from cni_bridge_py.node.attachments import Attachment
 from cni_bridge_py.node.netns import name_of
 from cni_bridge_py.node.packetfilter import Packet, Verdict
@@ -78,10 +79,10 @@ def pod_filters(state: State, configs: Iterable[NetworkConfig], pods: list[Attac
 
 def mtu_commands(node: Node, config: NetworkConfig, pods: list[Attachment], mtu: int) -> list[str]:
     """The commands that lower the MTU of a network: in its configuration, and of the pods that are there."""
-    change = rf's|\("type": *"cni-bridge-py"\)|\1, "mtu": {mtu}|'
+    change = edits.added("mtu", str(mtu), "type", '"cni-bridge-py"')
     if config.mtu:
-        change = rf's|\("mtu": *\)[0-9]*|\1{mtu}|'
-    lines = [f"sed -i '{change}' {node.path(config)}"]
+        change = edits.replaced("mtu", "[0-9]*", str(mtu))
+    lines = [edits.edit(node.path(config), change)]
     for each in pods:
         lines.append(f"ip link set {each.host} mtu {mtu}")
         netns = name_of(node.state.links[each.host])

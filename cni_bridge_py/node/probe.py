@@ -66,12 +66,12 @@ def _try_network(node: Node, config: NetworkConfig) -> Iterator[Asked]:
                         text = "Does a pod reach the next hop of the node's default route?"
                         meaning = "pods reach nothing beyond the node"
                         yield _pinged("ping-uplink", text, first, IPAddress(hop), meaning)
-            for target in others[:1] if not config.port_isolation else []:
+            for target in others if not config.port_isolation else []:
                 yield _service(first, other[0], target)
 
 
 def _pinged(key: str, text: str, pod: Pod, target: IPAddress, meaning: str, wanted: bool = True) -> Asked:
-    question = Question(key, text, lambda _: does_not_apply(""))
+    question = Question(f"{key}{target.version}", text, lambda _: does_not_apply(""))
     try:
         took = pod.ping(str(target))
     except OSError as error:
@@ -87,7 +87,7 @@ def _pinged(key: str, text: str, pod: Pod, target: IPAddress, meaning: str, want
 def _service(client: Pod, server: Pod, target: IPAddress) -> Asked:
     """Go by a Service's way: the packet filter sends the pod's packets back to a pod of the same bridge."""
     text = "Does a pod reach a Service whose backend is on this node?"
-    question = Question("ping-service", text, lambda _: does_not_apply(""))
+    question = Question(f"ping-service{target.version}", text, lambda _: does_not_apply(""))
     if not shutil.which("nft"):
         return Asked(question, Finding(Answer.UNKNOWN, "there is no command nft here to make a Service with"))
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6

@@ -1,17 +1,20 @@
 """Each question of the doctor: a node is broken, it is told, and the commands that the doctor gives mend it.
 
-What breaks a node is the real tool where that runs in a namespace, and else what it leaves behind.
+What breaks a node is the real tool where that runs in a namespace, and else what it leaves behind. Daemons are in
+test_daemons.py.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.harness import Json
-from tests.node.conftest import Patient
+from tests.node.conftest import FILE, PROGRAM, Patient
 
 VETH = "$(ip -br link show type veth | sed -n 's/^\\(veth[0-9a-f]*\\)@.*/\\1/p' | head -n 1)"
 """The first pod's host veth."""
@@ -154,9 +157,6 @@ CASES = {
         " > /etc/containerd/config.toml",
         "/opt/elsewhere",
     ),
-    "the executable may not be run": Case(
-        "runtime", "chmod -x $(realpath /opt/cni/bin/cni-bridge-py)", "no cni-bridge-py"
-    ),
 }
 
 
@@ -175,3 +175,276 @@ def test_a_broken_node_is_told_and_mended(name: str, make_patient: Callable[...,
     assert patient.doctor().wrong == []
     if name != "a lease is of a dead pod":
         assert patient.is_well() or case.conf.get("portIsolation")
+
+
+def test_a_healthy_node_is_told_to_be_well(make_patient: Callable[..., Patient]) -> None:
+    examined = make_patient(bridgeNetfilter=True).doctor()
+    asked = {key for key, finding in examined.items() if finding["answer"] == "yes"}
+    assert examined.wrong == []
+    assert {key: finding for key, finding in examined.items() if finding["answer"] == "could not look"} == {}
+    # The rest applies where the programs run that they ask about.
+    assert set(examined) - asked == {"accept_ra", "networkd", "networkmanager"}
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"ipam": IPV4, "macspoofchk": False},
+        {"ipam": IPV4, "isDefaultGateway": False, "ipMasq": False},
+        {"ipam": {}, "isDefaultGateway": False, "ipMasq": False},
+        {"portIsolation": True, "mtu": 1400},
+        {"nonMasqueradeCIDRs": [f"10.{number}.0.0/16" for number in range(40)]},
+    ],
+)
+def test_other_healthy_nodes_are_well(conf: Json, make_patient: Callable[..., Patient]) -> None:
+    assert make_patient(**conf).doctor().wrong == []
+
+
+def test_it_changes_nothing(patient: Patient) -> None:
+    before = patient.node.snapshot()
+    patient.doctor()
+    patient.sh("nft flush ruleset; ip link set cni0 down")
+    broken = patient.node.snapshot()
+    patient.doctor()
+    assert patient.node.snapshot() == broken
+    assert broken != before
+
+
+def test_a_node_without_pods_is_well(make_patient: Callable[..., Patient]) -> None:
+    assert make_patient(pods=0).doctor().wrong == []
+
+
+def test_a_node_without_configuration_is_told_what_to_do(patient: Patient) -> None:
+    patient.sh("rm /etc/cni/net.d/*")
+    examined = patient.doctor()
+    assert "none of cni-bridge-py" in examined.told("first")
+    assert "./install.sh" in examined.commands
+
+
+def test_a_plugin_of_the_chain_that_is_missing(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0)
+    head = {key: patient.conf[key] for key in ("cniVersion", "name")}
+    conf = {**head, "plugins": [patient.conf, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    patient.sh(f"rm {FILE} /opt/cni/bin/portmap")
+    patient.node.write(f"{FILE}list", json.dumps(conf))
+    assert "portmap" in patient.doctor().told("chain")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+
+
+def test_a_plugin_of_the_chain_that_does_not_start(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0, ipam={"type": "broken"})
+    patient.node.write("/opt/cni/bin/broken", '#!/bin/sh\necho \'{"supportedVersions": ["1.0.0"]}\'\n')
+    assert "does not start" in patient.doctor().told("chain")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor()["chain"]["answer"] == "yes"
+
+
+def test_a_configuration_that_is_refused(patient: Patient) -> None:
+    patient.node.write(FILE, json.dumps(patient.conf | {"mtu": "big"}))
+    examined = patient.doctor()
+    assert "mtu: expected an integer" in examined.told("accepted")
+    patient.node.write("/opt/editor", "#!/bin/sh\nsed -i 's/\"big\"/1500/' $1\n")
+    patient.cure(examined.commands, env={"EDITOR": "sh /opt/editor"})
+    assert patient.doctor().wrong == []
+    assert patient.is_well()
+
+
+def test_status_has_the_plugins_own_words(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/30"}, pods=1)
+    examined = patient.doctor()
+    assert "no address left" in examined.told("status")
+    assert "0 of 1 addresses left" in examined.told("range")
+
+
+def test_a_range_that_is_full_is_widened(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/30"}, pods=1)
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    conf = json.loads((patient.node.root / FILE.lstrip("/")).read_text())
+    assert conf["ipam"]["subnet"] == "10.22.0.0/29"
+    patient.pods.append(patient.add("another", conf))
+    assert patient.is_well()
+
+
+@pytest.mark.parametrize("holder", ["the dead", "host-local"])
+def test_a_range_full_of_leases_of_nobody_is_emptied(holder: str, make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/29"})
+    for number in range(4, 7):
+        if holder == "the dead":
+            pod = patient.add(f"gone-{number}")
+            pod.close()
+        else:
+            patient.node.write(f"/var/lib/cni/networks/podnet/10.22.0.{number}", "gone\r\neth0")
+    assert holder in patient.doctor().told("range")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    patient.add("new")
+    assert patient.is_well()
+
+
+def test_two_pods_with_one_address(patient: Patient) -> None:
+    patient.sh("rm -r /var/lib/cni/networks/podnet")
+    first, second = (f"/run/netns/{pod.name}" for pod in patient.pods)
+    patient.sh(f"nsenter --net={second} ip address add 10.22.0.2/16 dev eth0")
+    assert "both" in patient.doctor().told("unique")
+    assert any(command.startswith("ip link del veth") for command in patient.doctor().commands)
+    assert first != second
+
+
+def test_networks_that_overlap(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(ipam=IPV4)
+    other = patient.conf | {
+        "name": "other",
+        "bridge": "cni1",
+        "ipam": {"type": "host-local", "subnet": "10.22.128.0/17"},
+    }
+    patient.node.write("/etc/cni/net.d/20-other.conf", json.dumps(other))
+    assert "10.22.128.0/17" in patient.doctor().told("subnets")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    changed = json.loads((patient.node.root / "etc/cni/net.d/20-other.conf").read_text())
+    pod = patient.add("far", changed)
+    assert pod.seen_as(patient.outside.address) == patient.outside.node_address
+    assert patient.pods[0].ping(pod.addresses()[0])
+
+
+def test_a_subnet_that_is_the_uplinks(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0, ipam={"type": "host-local", "subnet": "192.0.2.0/24", "rangeStart": "192.0.2.100"})
+    assert "192.0.2.0/24" in patient.doctor().told("subnets")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    conf = json.loads((patient.node.root / FILE.lstrip("/")).read_text())
+    patient.pods = [patient.add("one", conf), patient.add("other", conf)]
+    assert patient.is_well()
+
+
+def test_a_bridges_name_that_is_taken(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0)
+    patient.sh("ip link add cni0 type veth peer name other")
+    assert "no bridge" in patient.doctor().told("bridge")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    patient.pods = [patient.add("one"), patient.add("other")]
+    assert patient.is_well()
+
+
+def test_a_bridge_whose_mac_follows_its_ports(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0, ipam={}, isDefaultGateway=False, ipMasq=False)
+    patient.sh("ip link add cni0 up type bridge")
+    patient.pods = [patient.add("one"), patient.add("other")]
+    assert "lowest MAC" in patient.doctor().told("mac")
+    patient.cure(patient.doctor().commands)
+    before = patient.node.link("cni0")["address"]
+    patient.sh("ip link add low address 02:00:00:00:00:01 type veth peer name far; ip link set low master cni0")
+    assert patient.node.link("cni0")["address"] == before
+    assert patient.doctor().wrong == []
+
+
+@pytest.mark.slow
+def test_a_bridge_whose_ports_are_used_up(patient: Patient) -> None:
+    lines = [f"link add left{n} type veth peer name far{n}\nlink set left{n} master cni0\n" for n in range(1000)]
+    patient.node.run("ip", "-batch", "-", input="".join(lines), timeout=200)
+    examined = patient.doctor()
+    assert "1002 of 1023" in examined.told("ports")
+    patient.sh("\n".join(examined.commands))
+    assert patient.doctor().wrong == []
+    assert patient.is_well()
+
+
+def test_a_kernel_without_what_vlans_take(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient()
+    if "vlan_filtering" in patient.node.link("cni0")["linkinfo"]["info_data"]:
+        pytest.skip("this kernel can filter VLANs")
+    patient.node.write(FILE, json.dumps(patient.conf | {"vlan": 7}))
+    assert "CONFIG_BRIDGE_VLAN_FILTERING" in patient.doctor().told("kernel")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    assert patient.is_well()
+
+
+ADVERTISEMENT = """
+import socket, struct
+mac = bytes.fromhex("020000000009")
+prefix = struct.pack(">BBBBIII16s", 3, 4, 64, 0xC0, 86400, 14400, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:7::"))
+packet = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    sender.sendto(packet, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
+"""
+
+
+def test_a_default_route_that_was_learned(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(pods=0)
+    patient.sh("ip -6 route del default; sysctl -w net.ipv6.conf.uplink0.accept_ra=1")
+    advertise = ("python3", "-c", ADVERTISEMENT)
+    deadline = time.monotonic() + 20
+    while not patient.sh("ip -6 route show default proto ra"):
+        patient.outside.run(*advertise)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    patient.pods = [patient.add("one"), patient.add("other")]
+    assert "accept_ra" in patient.doctor().told("accept_ra")
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    deadline = time.monotonic() + 20
+    while not patient.sh("ip -6 route show default proto ra"):
+        patient.outside.run(*advertise)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert patient.is_well()
+
+
+def test_a_udev_rule_that_renames(patient: Patient) -> None:
+    rule = 'SUBSYSTEM=="net", ACTION=="add", KERNEL=="veth*", NAME="lan%n"\n'
+    patient.node.write("/etc/udev/rules.d/70-rename.rules", rule)
+    examined = patient.doctor()
+    assert "70-rename.rules" in examined.told("udev")
+    patient.cure([command for command in examined.commands if not command.startswith("udevadm")])  # no udevd here
+    assert patient.doctor().wrong == []
+
+
+def test_a_link_file_that_changes_macs(patient: Patient) -> None:
+    text = "[Match]\nDriver=veth bridge\n\n[Link]\nMACAddress=02:00:00:00:00:09\n"
+    patient.node.write("/etc/systemd/network/10-macs.link", text)
+    examined = patient.doctor()
+    assert "10-macs.link" in examined.told("udev")
+    patient.cure([command for command in examined.commands if not command.startswith("udevadm")])
+    assert patient.doctor().wrong == []
+
+
+def test_it_tries_with_pods(patient: Patient) -> None:
+    before = patient.node.snapshot()
+    examined = patient.doctor("--ping")
+    tried = {key: finding["answer"] for key, finding in examined.items() if key.startswith("ping-")}
+    reached = {f"ping-{what}{version}" for what in ("pod", "gateway", "uplink", "service") for version in (4, 6)}
+    assert set(tried) == {"ping-add", *reached}
+    assert set(tried.values()) == {"yes"}
+    assert patient.node.snapshot() == before
+
+
+def test_trying_tells_what_questions_cannot(patient: Patient) -> None:
+    # A firewall beyond the node's.
+    patient.outside.run("iptables-nft", "-A", "INPUT", "-p", "icmp", "-j", "DROP")
+    examined = patient.doctor("--ping")
+    assert examined["ping-uplink4"]["answer"] == "no"
+    assert "192.0.2.1" in examined["ping-uplink4"]["troubles"][0]["found"]
+
+
+def test_its_text_ends_with_what_to_type(patient: Patient) -> None:
+    patient.sh("ip link set cni0 down; sysctl -w net.ipv4.ip_forward=0")
+    said = patient.node.run(PROGRAM, "doctor", check=False)
+    assert said.returncode == 1
+    assert said.stdout.splitlines()[-2:] == ["sysctl -w net/ipv4/ip_forward=1", f"{PROGRAM} mend"]
+    patient.cure(said.stdout.splitlines()[-2:])
+    well = patient.node.run(PROGRAM, "doctor")
+    assert well.stdout.endswith("All is well.\n")
+
+
+def test_without_nft_it_says_that_it_could_not_look(patient: Patient) -> None:
+    patient.sh("mount --bind /dev/null $(command -v nft)")
+    done = patient.node.run(PROGRAM, "doctor", "--json", check=False)
+    findings = {each["key"]: each for each in json.loads(done.stdout)["questions"]}
+    assert findings["filter"]["answer"] == "could not look"
+    assert "nftables" in findings["filter"]["found"]
+    assert done.returncode == 2

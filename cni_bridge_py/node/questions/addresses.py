@@ -13,7 +13,7 @@ from netaddr import IPAddress, IPNetwork
 from cni_bridge_py.addresses import overlap
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.ipam.ranges import describe, find, size
-from cni_bridge_py.node import networks
+from cni_bridge_py.node import edits, networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
 from cni_bridge_py.node.attachments import DEAD, FOREIGN, NO_LEASE
 from cni_bridge_py.node.state import RTPROT_KERNEL, Route
@@ -25,6 +25,8 @@ LEAST_BYTES, LEAST_FILES = 4 << 20, 200
 
 LARGE = 1 << 16
 """A range with more addresses is not nearly full."""
+
+ANY_TEXT = '"[^"]*"'
 
 PRIVATE = [*IPNetwork("10.0.0.0/8").subnet(16), *IPNetwork("172.16.0.0/12").subnet(16)]
 ULA = IPNetwork("fd00::/8")
@@ -84,13 +86,12 @@ def _delete(route: Route) -> str:
 
 def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
     """The commands that give a network another subnet; pods that are there have to be made anew."""
-    free = _free(node, subnet)
-    path = node.path(config)
-    change = rf's|\("subnet": *\)"{subnet}"|\1"{free}"|; s|"\(rangeStart\|rangeEnd\|gateway\)": *"[^"]*",\? *||g'
+    changes = [edits.replaced("subnet", f'"{subnet}"', f'"{_free(node, subnet)}"')]
+    changes += [edits.dropped(key, ANY_TEXT) for key in ("rangeStart", "rangeEnd", "gateway")]
     gateways = [each for each in networks.gateways(config) if each.ip in subnet]
     link = plan.gateway_interface(config)
     there = [each for each in gateways if each in node.state.addresses(link)]
-    return [f"sed -i '{change}' {path}", *(f"ip address del {each} dev {link}" for each in there)]
+    return [edits.edit(node.path(config), *changes), *(f"ip address del {each} dev {link}" for each in there)]
 
 
 def _free(node: Node, subnet: IPNetwork) -> IPNetwork:
@@ -174,12 +175,12 @@ def _widen(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
     others = [route.dst for route in node.state.routes if config.bridge not in route.links and route.dst.prefixlen]
     if wider.first != subnet.first or any(overlap(wider, each) for each in others):
         return [f"{node.program} list --network {config.name}"]
-    drop = r's|"\(rangeStart\|rangeEnd\)": *"[^"]*",\? *||g'
-    change = rf's|\("subnet": *\)"{subnet}"|\1"{wider}"|; {drop}'
+    changes = [edits.replaced("subnet", f'"{subnet}"', f'"{wider}"')]
+    changes += [edits.dropped(key, ANY_TEXT) for key in ("rangeStart", "rangeEnd")]
     link = plan.gateway_interface(config)
     there = [each for each in networks.gateways(config) if each.cidr == subnet and each in node.state.addresses(link)]
     deleted = [f"ip address del {each} dev {link}" for each in there]
-    return [f"sed -i '{change}' {node.path(config)}", *deleted, *([node.mend] if there else [])]
+    return [edits.edit(node.path(config), *changes), *deleted, *([node.mend] if there else [])]
 
 
 def lease_room(node: Node) -> Finding:
@@ -204,7 +205,8 @@ def _no_room(folder: Path) -> Iterator[Trouble]:
     if free < LEAST_BYTES or (space.f_files and space.f_favail < LEAST_FILES):
         left = f"{free >> 10} KiB and {space.f_favail} inodes left"
         largest = f"find {mount} -xdev -type f -size +1M -printf '%s %p\\n' | sort -rn | head"
-        grow = [f"mount -o remount,size={2 * space.f_blocks * space.f_frsize >> 10}k {mount}"]
+        size = f"size={2 * (space.f_blocks * space.f_frsize + LEAST_BYTES) >> 10}k"
+        grow = [f"mount -o remount,{size},nr_inodes={2 * (space.f_files + LEAST_FILES)} {mount}"]
         mend = grow if _is_tmpfs(mount) else ["journalctl --vacuum-size=100M", largest]
         yield Trouble(f"{there}: {left}", "no new pod gets an address when there is none", mend)
 

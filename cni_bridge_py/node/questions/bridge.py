@@ -23,18 +23,21 @@ NO_BRIDGE_YET = "no pod has come yet: the first one makes the bridge"
 
 def in_use(node: Node) -> list[NetworkConfig]:
     """The networks that have pods or a bridge."""
-    return [config for config in node.configs if node.of(config) or config.bridge in node.state.links]
+    bridges = {name for name, link in node.state.links.items() if link.kind == "bridge"}
+    return [config for config in node.configs if node.of(config) or config.bridge in bridges]
 
 
 def bridge_up(node: Node) -> Finding:
     """Whether each bridge is there, a bridge, and up."""
-    if not in_use(node):
+    asked = [config for config in node.configs if node.of(config) or config.bridge in node.state.links]
+    if not asked:
         return does_not_apply(NO_BRIDGE_YET)
-    return told(_not_up(node), ", ".join(dict.fromkeys(config.bridge for config in in_use(node))))
+    return told(_not_up(node, asked), ", ".join(dict.fromkeys(config.bridge for config in asked)))
 
 
-def _not_up(node: Node) -> Iterator[Trouble]:
-    for config in _by_bridge(node):
+def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
+    # Of several networks on a bridge, the one with most pods is told.
+    for config in {config.bridge: config for config in sorted(asked, key=lambda each: len(node.of(each)))}.values():
         name, link = config.bridge, node.state.links.get(config.bridge)
         pods = f"the {len(node.of(config))} pods of network {config.name} reach nothing"
         if not link:
@@ -45,12 +48,6 @@ def _not_up(node: Node) -> Iterator[Trouble]:
             yield Trouble(f"{name} is a {kind}, no bridge", "no pod can be plugged into it", mend)
         elif not link.is_up:
             yield Trouble(f"bridge {name} is down", pods, [node.mend])
-
-
-def _by_bridge(node: Node) -> list[NetworkConfig]:
-    """The networks in use, one for each bridge: the one with most pods."""
-    found = sorted(in_use(node), key=lambda config: -len(node.of(config)))
-    return list({config.bridge: config for config in reversed(found)}.values())
 
 
 def gateway_there(node: Node) -> Finding:

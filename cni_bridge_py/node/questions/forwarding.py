@@ -57,6 +57,8 @@ def _switches(node: Node, version: int) -> Iterator[str]:
         yield "net/ipv6/conf/all/forwarding"
         return
     yield "net/ipv4/ip_forward"
+    if sysctl_value("net/ipv4/ip_forward") == "0":
+        return  # which sets it for all links
     for link in [*(plan.gateway_interface(config) for config in routed(node)), *node.state.uplinks(4)]:
         yield f"net/ipv4/conf/{link}/forwarding"
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cni_bridge_py.kernel.rtnetlink import Link
+from cni_bridge_py.node import edits
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
 from cni_bridge_py.wiring import names
 
@@ -297,7 +298,7 @@ def kernel_able(node: Node) -> Finding:
             key = "vlan" if config.vlan else "vlanTrunk"
             found = f"network {config.name}: this kernel has no CONFIG_BRIDGE_VLAN_FILTERING, which {key} takes"
             value = "[0-9]*" if config.vlan else r"\[[^]]*\]"
-            drop = rf"""sed -i 's|"{key}": *{value},\? *||' {node.path(config)}"""
+            drop = edits.edit(node.path(config), edits.dropped(key, value))
             troubles.append(Trouble(found, "no pod of that network starts", [drop]))
     missing = [name for name in ("bridge", "veth", "nf_tables") if not _has(name)]
     for name in missing:

@@ -13,6 +13,7 @@ from cni_bridge_py.config import HOST_LOCAL
 from cni_bridge_py.node import confdir, networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
 from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
+from cni_bridge_py.node.networks import Network
 from cni_bridge_py.node.runtimes import BIN_DIR, PODMAN_BIN_DIRS, Runtime
 
 INSTALL = "./install.sh"
@@ -92,18 +93,24 @@ def chain_started(node: Node) -> Finding:
     """Whether all plugins of our configurations are there, and start."""
     if not node.networks:
         return does_not_apply(f"there is no configuration of {PLUGIN}")
-    wanted = list(dict.fromkeys(kind for each in node.networks for kind in _plugins(each.file)))
-    folders = _usual(node)
-    there = {kind: next((f / kind for f in folders if (f / kind).exists()), None) for kind in wanted}
-    started = {kind: _start(path) for kind, path in there.items() if path}
+    wanted = list(
+        dict.fromkeys((kind, _looked_in(node, each)) for each in node.networks for kind in _plugins(each.file))
+    )
+    there = {each: next((f / each[0] for f in each[1] if (f / each[0]).exists()), None) for each in wanted}
+    started = {path: _start(path) for path in there.values() if path}
     troubles = []
-    for kind in wanted:
-        path = there[kind]
+    for (kind, folders), path in there.items():
         if not path:
             troubles.append(_missing(kind, folders))
-        elif why := _why_not(started[kind]):
+        elif why := _why_not(started[path]):
             troubles.append(_does_not_start(kind, path, why))
-    return told(troubles, ", ".join(map(str, there.values())))
+    return told(troubles, ", ".join(dict.fromkeys(map(str, there.values()))))
+
+
+def _looked_in(node: Node, network: Network) -> tuple[Path, ...]:
+    """The directories in which the runtime that takes a configuration looks for plugins."""
+    of_runtime = [each for each in node.runtimes if each.conf_dir == network.path.parent and not each.lists_only]
+    return of_runtime[0].bin_dirs if of_runtime else tuple(_usual(node))
 
 
 def _plugins(file: NetworkFile) -> Iterator[str]:
@@ -115,7 +122,7 @@ def _plugins(file: NetworkFile) -> Iterator[str]:
             yield kind
 
 
-def _missing(kind: str, folders: list[Path]) -> Trouble:
+def _missing(kind: str, folders: tuple[Path, ...]) -> Trouble:
     packaged = Path("/usr/lib/cni", kind)
     mend = [f"mkdir -p {folders[0]}", f"ln -sfn {packaged} {folders[0] / kind}"]
     install = [] if packaged.exists() else ["apt-get install -y containernetworking-plugins"]
