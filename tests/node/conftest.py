@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -121,3 +122,9 @@ def patient(make_patient: Callable[..., Patient]) -> Patient:
 def merged(keys: dict[str, Any]) -> Json:
     """The configuration with other keys; None takes one away."""
     return {key: value for key, value in {**CONF, **keys}.items() if value is not None}
+
+
+def need(command: str) -> None:
+    """Skip a test where a program is not installed: tests/environment.sh installs none that would start a daemon."""
+    if not shutil.which(command):
+        pytest.skip(f"there is no {command} here")

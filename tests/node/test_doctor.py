@@ -117,7 +117,7 @@ CASES = {
         {"bridgeNetfilter": True},
     ),
     "the rule set was flushed: masquerade": Case("masquerade", "nft flush ruleset", "masquerade", ("world4", "world6")),
-    "the rule set was flushed: guards": Case("guards", "nft flush ruleset", "macspoofchk"),
+    "nftables.service was reloaded": Case("guards", "nft -f /etc/nftables.conf", "macspoofchk"),
     "an element of the map is gone": Case(
         "masquerade", "nft flush map inet cni-bridge-py masqueraded4", "masqueraded4", ("world4",)
     ),
