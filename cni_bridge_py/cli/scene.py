@@ -93,18 +93,18 @@ def _bridge(
         for of_group in [list(each)]
     ]
     addresses = [str(each) for each in state.addresses(name)]
-    details = f"MTU {link.mtu}   {link.mac}" if link else ""
+    details = f"MTU {link.mtu} · {link.mac}" if link else ""
     return BridgeScene(name, addresses, details, _faults(state, found, name, everybody), groups)
 
 
 def _details(found: list[Network], network: str, vlans: list[int], count: int) -> str:
-    words = []
+    words: list[str] = []
     for config in networks.configs(found):
         if config.name == network:
             words += dict.fromkeys(str(one.subnet) for ranges in networks.range_sets(config) for one in ranges)
             words += [f"gateway {plan.gateway_interface(config)}"] if config.vlan and config.is_gateway else []
     words += [f"VLAN {', '.join(map(str, vlans))}"] if vlans else []
-    return "   ".join([*words, f"{count} pods" if count != 1 else "1 pod"])
+    return " · ".join([*words, f"{count} pods" if count != 1 else "1 pod"])
 
 
 def _faults(state: State, found: list[Network], name: str, everybody: list[Attachment]) -> list[str]:

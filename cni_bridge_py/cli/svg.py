@@ -11,7 +11,7 @@ import drawsvg
 from cni_bridge_py.cli.scene import BridgeScene, Scene, Uplink
 from cni_bridge_py.node.attachments import OK, Attachment
 
-WIDTH, MARGIN = 1240, 20
+WIDTH, MARGIN = 1256, 20
 CARD_WIDTH, LINE, GAP = 184, 16, 12
 SPINE = 24
 """Pixels from a bridge's left edge to its spine, and from there to the first pod."""
@@ -24,7 +24,12 @@ BACKGROUND, BLUE_TINT, RED_TINT, WHITE = "#f6f8fa", "#ddf4ff", "#ffebe9", "#ffff
 GLYPH = 0.62
 """The width of a letter of the monospaced font, as a part of its height; others are narrower."""
 
-NAME_LETTERS = 25
+BOLD_GLYPH = 0.68
+"""The same of bold letters."""
+
+NAME_LETTERS = 23
+
+BETWEEN = " · "
 
 
 @dataclass
@@ -40,15 +45,16 @@ class Pen:
         """Write; return where it ends, about."""
         family = how.pop("font_family", SANS)
         self.drawn.append(drawsvg.Text(text, size, x, y, fill=fill, font_family=family, **how))
-        return x + len(text) * size * GLYPH
+        return x + len(text) * size * (BOLD_GLYPH if "font_weight" in how else GLYPH)
 
     def box(self, x: float, y: float, width: float, height: float, **how: Any) -> None:
         """Draw a rectangle with round corners."""
         self.drawn.append(drawsvg.Rectangle(x, y, width, height, rx=6, **how))
 
-    def line(self, x: float, y: float, to_x: float, to_y: float, stroke: str, **how: Any) -> None:
-        """Draw a line."""
-        self.drawn.append(drawsvg.Line(x, y, to_x, to_y, stroke=stroke, stroke_width=2, **how))
+    def line(self, x: float, y: float, to_x: float, to_y: float, stroke: str, behind: bool = False, **how: Any) -> None:
+        """Draw a line, `behind` what is drawn already."""
+        line = drawsvg.Line(x, y, to_x, to_y, stroke=stroke, stroke_width=2, **how)
+        self.drawn.insert(0 if behind else len(self.drawn), line)
 
 
 def picture(scene: Scene) -> str:
@@ -61,7 +67,7 @@ def picture(scene: Scene) -> str:
     cable_x = MARGIN + SPINE
     for bridge in scene.bridges:
         if scene.uplinks:
-            pen.line(cable_x, uplinks_end, cable_x, pen.y, BLUE)
+            pen.line(cable_x, uplinks_end, cable_x, pen.y, BLUE, behind=True)
         _bridge(pen, bridge)
     if scene.lost:
         _heading(pen, "in no bridge", "", RED)
@@ -81,8 +87,8 @@ def _uplinks(pen: Pen, uplinks: list[Uplink]) -> float:
         color = RED if uplink.fault else BLUE
         pen.box(MARGIN, pen.y, WIDTH - 2 * MARGIN, 34, fill=BLUE_TINT, stroke=color)
         x = pen.text(f"uplink {uplink.name}", MARGIN + 14, pen.y + 22, 14, color, font_weight="bold")
-        x = pen.text("   ".join(uplink.addresses), x + 8, pen.y + 22, 13, font_family=MONO)
-        x = pen.text(f"to {'   '.join(uplink.next_hops)}", x + 20, pen.y + 22, 13, PALE, font_family=MONO)
+        x = pen.text(BETWEEN.join(uplink.addresses), x + 8, pen.y + 22, 13, font_family=MONO)
+        x = pen.text(f"to {BETWEEN.join(uplink.next_hops)}", x + 20, pen.y + 22, 13, PALE, font_family=MONO)
         pen.text(uplink.fault or f"MTU {uplink.mtu}", WIDTH - MARGIN - 14, pen.y + 22, 13, PALE, text_anchor="end")
         pen.y += 42
     end = pen.y - 8
@@ -95,7 +101,7 @@ def _bridge(pen: Pen, bridge: BridgeScene) -> None:
     tint = RED_TINT if bridge.faults else BLUE_TINT
     pen.box(MARGIN, pen.y, WIDTH - 2 * MARGIN, 34, fill=tint, stroke=color)
     x = pen.text(f"bridge {bridge.name}", MARGIN + 14, pen.y + 22, 14, color, font_weight="bold")
-    pen.text("   ".join(bridge.addresses), x + 8, pen.y + 22, 13, font_family=MONO)
+    pen.text(BETWEEN.join(bridge.addresses), x + 8, pen.y + 22, 13, font_family=MONO)
     told = ", ".join(bridge.faults) or bridge.details
     pen.text(told, WIDTH - MARGIN - 14, pen.y + 22, 13, RED if bridge.faults else PALE, text_anchor="end")
     pen.y += 34
@@ -154,11 +160,16 @@ def _card(pen: Pen, pod: Attachment, x: float, y: float, height: float) -> None:
     pen.box(x, y, CARD_WIDTH, height, fill=BACKGROUND if well else RED_TINT, stroke=GREEN if well else RED)
     namespace, _, name = pod.pod.rpartition("/")
     pen.text(namespace or "no name", x + 10, y + 15, 10, PALE)
-    pen.text(_shortened(name or pod.container_id or "unknown"), x + 10, y + 30, 12, font_weight="bold")
+    shown = _shortened(name or pod.container_id or "unknown")
+    pen.text(shown, x + 10, y + 30, _fitting(12, shown, BOLD_GLYPH), font_weight="bold")
     lines: Iterable[tuple[str, str]] = [(str(ip), INK) for ip in pod.ips] or [("no address", PALE)]
     for number, (text, color) in enumerate([*lines, *([] if well else [(pod.state, RED)])]):
-        size = min(11.5, (CARD_WIDTH - 20) / (len(text) * GLYPH))
-        pen.text(text, x + 10, y + 46 + number * LINE, round(size, 1), color, font_family=MONO)
+        pen.text(text, x + 10, y + 46 + number * LINE, _fitting(11.5, text, GLYPH), color, font_family=MONO)
+
+
+def _fitting(size: float, text: str, glyph: float) -> float:
+    """The size, or one in which the text fits a card."""
+    return round(min(size, (CARD_WIDTH - 20) / (len(text) * glyph)), 1)
 
 
 def _shortened(name: str) -> str:

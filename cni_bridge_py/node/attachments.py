@@ -12,10 +12,13 @@ from netaddr import IPAddress
 from cni_bridge_py.addresses import InterfaceAddress, parse_ip
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig
 from cni_bridge_py.ipam.leases import LEADING, LeaseStore
+from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node.networks import Network, configs, data_dirs
 from cni_bridge_py.node.state import State, Traffic
 from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring.packet_filter import GUARDED, MASQUERADED
+from cni_bridge_py.wiring.pod_filter import Exceptions, read_altnames
 
 OK = "ok"
 DEAD = "lease without veth (dead)"
@@ -24,6 +27,7 @@ NO_LEASE = "veth without lease"
 DOWN = "down"
 UNPLUGGED = "unplugged"
 UNGUARDED = "guard missing"
+UNMASQUERADED = "masquerade missing"
 """The states of an attachment, in words."""
 
 
@@ -166,6 +170,20 @@ class Search:
         needs_lease = bool(config and config.ipam and config.ipam.type in HOST_LOCAL)
         if needs_lease and not held and self._state.peer_addresses(link):
             return NO_LEASE
+        return self._filtered(link)
+
+    def _filtered(self, link: Link) -> str:
+        """Whether the packet filter does what the host veth says, as far as one look into its maps tells."""
+        nft = self._state.kernel.nftables
+        for pod in read_altnames([link], Exceptions()):
+            try:
+                if pod.mac and nft.jump(GUARDED, link.name.encode()) != link.name:
+                    return UNGUARDED
+                for address in pod.masqueraded:
+                    if nft.jump(MASQUERADED[address.version], address.ip.packed) != link.name:
+                        return UNMASQUERADED
+            except (NetlinkError, NoAnswer):
+                return UNGUARDED if pod.mac else UNMASQUERADED
         return OK
 
 
