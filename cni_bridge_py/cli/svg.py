@@ -56,6 +56,12 @@ class Pen:
         line = drawsvg.Line(x, y, to_x, to_y, stroke=stroke, stroke_width=2, **how)
         self.drawn.insert(0 if behind else len(self.drawn), line)
 
+    def cable(self, x: float, y: float, to_y: float, well: bool) -> None:
+        """Draw a pod's cable; one that is not well has gaps."""
+        dashes = {} if well else {"stroke_dasharray": "3 3"}
+        color = GREEN if well else RED
+        self.drawn.append(drawsvg.Line(x, y, x, to_y, stroke=color, stroke_width=2, **dashes))
+
 
 def picture(scene: Scene) -> str:
     """The picture, as SVG."""
@@ -137,15 +143,7 @@ def _pods(pen: Pen, pods: list[Attachment], plugged: bool) -> float:
         for column, each in enumerate(row):
             x = left + column * (CARD_WIDTH + GAP)
             if plugged:
-                well = each.state == OK
-                pen.line(
-                    x + 20,
-                    row_line,
-                    x + 20,
-                    top,
-                    GREEN if well else RED,
-                    **({} if well else {"stroke_dasharray": "3 3"}),
-                )
+                pen.cable(x + 20, row_line, top, each.state == OK)
             _card(pen, each, x, top, height)
         pen.y = top + height + GAP
     return row_line

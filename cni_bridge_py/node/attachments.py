@@ -17,7 +17,7 @@ from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node.networks import Network, configs, data_dirs
 from cni_bridge_py.node.state import State, Traffic
 from cni_bridge_py.wiring import names
-from cni_bridge_py.wiring.packet_filter import GUARDED, MASQUERADED
+from cni_bridge_py.wiring.packet_filter import Element, elements_of_guarded, elements_of_masqueraded
 from cni_bridge_py.wiring.pod_filter import Exceptions, read_altnames
 
 OK = "ok"
@@ -173,18 +173,20 @@ class Search:
         return self._filtered(link)
 
     def _filtered(self, link: Link) -> str:
-        """Whether the packet filter does what the host veth says, as far as one look into its maps tells."""
-        nft = self._state.kernel.nftables
+        """Whether the packet filter does what the host veth says, as far as its sets tell."""
         for pod in read_altnames([link], Exceptions()):
-            try:
-                if pod.mac and nft.jump(GUARDED, link.name.encode()) != link.name:
-                    return UNGUARDED
-                for address in pod.masqueraded:
-                    if nft.jump(MASQUERADED[address.version], address.ip.packed) != link.name:
-                        return UNMASQUERADED
-            except (NetlinkError, NoAnswer):
-                return UNGUARDED if pod.mac else UNMASQUERADED
+            if not self._has(elements_of_guarded(pod) if pod.mac else {}):
+                return UNGUARDED
+            if not self._has(elements_of_masqueraded(pod) if pod.masqueraded else {}):
+                return UNMASQUERADED
         return OK
+
+    def _has(self, elements: dict[Element, str]) -> bool:
+        nft = self._state.kernel.nftables
+        try:
+            return all(nft.comment(of, key) == comment for (of, key), comment in elements.items())
+        except (NetlinkError, NoAnswer):
+            return False
 
 
 def leases(networks: list[Network]) -> Iterator[Lease]:

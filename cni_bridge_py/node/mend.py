@@ -13,9 +13,8 @@ from cni_bridge_py.node import attachments, filters, networks
 from cni_bridge_py.node.attachments import Attachment
 from cni_bridge_py.node.networks import Network
 from cni_bridge_py.node.state import State
-from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring import names, plan
 from cni_bridge_py.wiring.filter_steps import (
-    FILTER_STEPS,
     EnsureMacSpoofCheck,
     EnsureMasquerade,
     GuardMac,
@@ -24,6 +23,12 @@ from cni_bridge_py.wiring.filter_steps import (
 from cni_bridge_py.wiring.node_steps import EnsureBridge, EnsureGatewayAddresses, SetPortVlans
 from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Explained, Step
+
+OF_FILTER = (EnsureMasquerade, EnsureMacSpoofCheck)
+"""What is done once for the pods of all networks."""
+
+OF_PORT = (AttachToBridge, SetPortVlans)
+"""Of what is a pod's alone, what others take away behind its back."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,15 @@ def _steps(state: State, found: list[Network], present: list[Attachment]) -> Ite
     for config in networks.configs(found):
         pods = [each for each in ours if each.network == config.name]
         link = state.links.get(config.bridge)
-        shared = [step for step in networks.shared_steps(config) if not isinstance(step, FILTER_STEPS)]
+        shared = [step for step in networks.shared_steps(config) if not isinstance(step, OF_FILTER)]
         if pods:
             yield from (_as_it_is(state, step) for step in shared)
         elif link:
             yield _as_it_is(state, shared[0])
         for each in pods:
-            yield AttachToBridge(each.host, config.bridge, "", config.hairpin_mode, config.port_isolation)
-            if config.vlan or config.vlan_trunk:
-                yield SetPortVlans(each.host, config.vlan, config.vlan_trunk, config.preserve_default_vlan)
+            ends = plan.links(config, each.host, each.ifname, [])
+            steps = plan.plugged_in(config, ends, [], [], pod="")
+            yield from (step for step in steps if isinstance(step, OF_PORT))
     pods_filters = filters.pod_filters(state, networks.configs(found), ours)
     masqueraded = [pod for pod in pods_filters if pod.masqueraded]
     guarded = [pod for pod in pods_filters if pod.mac]
@@ -109,7 +114,7 @@ def _commands(state: State, step: Step) -> list[str]:
     """A step's commands, without those for what is there."""
     if isinstance(step, EnsureBridge) and step.name in state.links:
         _, *settings = step.commands()
-        return [f"ip link set {step.name} up", *(each for each in settings if "/sys/class/net" not in each)]
+        return [f"ip link set {step.name} up", *(each for each in settings if f"set {step.name} address" not in each)]
     if isinstance(step, EnsureGatewayAddresses):
         there = state.addresses(step.bridge)
         return replace(step, addresses=[each for each in step.addresses if each not in there]).commands()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cni_bridge_py import cli
 from tests.bundle import CHECKOUT
 from tests.harness import Node, Plugin
-from tests.node.conftest import FILE, PROGRAM, Patient, make_patient, patient
+from tests.node.conftest import CONF, FILE, PROGRAM, Patient, make_patient, patient
 
 __all__ = ["make_patient", "patient"]
 
-WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 WITHOUT_ADMIN = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 
 
@@ -28,9 +29,21 @@ def refused(node: Node, *argv: str) -> str:
     return line
 
 
-@pytest.mark.parametrize("subcommand", ["list", "doctor", "mend", "map", "demo"])
-def test_not_root(subcommand: str, patient: Patient) -> None:
-    assert "sudo" in refused(patient.node, *WITHOUT_ROOT, PROGRAM, subcommand)
+@pytest.mark.parametrize("argv", ["list", "doctor", "mend", "map", "demo", "explain --pod default/web"])
+def test_not_root(
+    argv: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "10-bridge.conf"
+    file.write_text(json.dumps(CONF))
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    monkeypatch.setattr(
+        sys, "argv", ["cni-bridge-py", *argv.split(), *(["--conf", str(file)] if "explain" in argv else [])]
+    )
+    assert cli.main() == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert "run it with sudo" in said.err
 
 
 def test_the_demo_without_what_it_takes(patient: Patient) -> None:
@@ -109,9 +122,10 @@ def test_completion(shell: str, patient: Patient, tmp_path: Path) -> None:
     if shell == "bash":
         script = (
             f"{code}\nPATH=/opt/cni/bin:$PATH\n"
-            'complete_line() { COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($1); COMP_TYPE=9; COMP_KEY=9;'
-            ' COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _python_argcomplete cni-bridge-py "$2"; echo "${COMPREPLY[@]}"; }\n'
-            'complete_line "cni-bridge-py do" do\ncomplete_line "cni-bridge-py explain --pod default/web-1" default/web-1\n'
+            'complete_line() { COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($1); COMP_TYPE=9;'
+            ' COMP_KEY=9; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _python_argcomplete cni-bridge-py "$2"; echo "${COMPREPLY[@]}"; }\n'
+            'complete_line "cni-bridge-py do" do\n'
+            'complete_line "cni-bridge-py explain --pod default/web-1" default/web-1\n'
         )
         said = patient.node.run("bash", "-c", script).stdout
         assert "doctor" in said

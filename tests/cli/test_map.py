@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -44,7 +45,7 @@ def test_what_is_wrong_is_red(patient: Patient) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_pods_fit(make_patient: type[Patient]) -> None:
+def test_a_hundred_pods_fit(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(pods=100)
     svg = f"{patient.node.directory}/map.svg"
     patient.node.run(PROGRAM, "map", "--svg", svg)

@@ -19,6 +19,9 @@ from tests.node.conftest import FILE, PROGRAM, Patient
 VETH = "$(ip -br link show type veth | sed -n 's/^\\(veth[0-9a-f]*\\)@.*/\\1/p' | head -n 1)"
 """The first pod's host veth."""
 
+POD_SETS = "nft -a list sets inet | sed -n 's/.*set \\(pods[46]-[0-9a-f]*\\) .*/inet cni-bridge-py \\1/p'"
+"""The sets of masqueraded addresses, IPv4's first."""
+
 DOCKER = """
 iptables-nft -N DOCKER-USER
 iptables-nft -A DOCKER-USER -j RETURN
@@ -118,8 +121,8 @@ CASES = {
     ),
     "the rule set was flushed: masquerade": Case("masquerade", "nft flush ruleset", "masquerade", ("world4", "world6")),
     "nftables.service was reloaded": Case("guards", "nft -f /etc/nftables.conf", "macspoofchk"),
-    "an element of the map is gone": Case(
-        "masquerade", "nft flush map inet cni-bridge-py masqueraded4", "masqueraded4", ("world4",)
+    "an element of a set is gone": Case(
+        "masquerade", f"nft flush set $({POD_SETS} | sed -n 1p)", "lacks 10.22.0.2", ("world4",)
     ),
     "strict reverse path filtering": Case(
         "rp_filter",
@@ -384,6 +387,7 @@ def test_a_default_route_that_was_learned(make_patient: Callable[..., Patient]) 
         assert time.monotonic() < deadline
         time.sleep(0.2)
     patient.pods = [patient.add("one"), patient.add("other")]
+    patient.sh("sysctl -w net.ipv6.conf.uplink0.accept_ra=1")
     assert "accept_ra" in patient.doctor().told("accept_ra")
     patient.cure(patient.doctor().commands)
     assert patient.doctor().wrong == []

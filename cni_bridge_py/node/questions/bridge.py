@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
-from cni_bridge_py.kernel import sysfs
+from cni_bridge_py.kernel import sysctl
+from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node import networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
 from cni_bridge_py.node.attachments import DOWN, UNPLUGGED
-from cni_bridge_py.node.state import sysctl_value
 from cni_bridge_py.wiring import plan
-from cni_bridge_py.wiring.node_steps import EnsureGatewayAddresses
 
 MOST_PORTS = 1023
 """net/bridge/br_private.h: BR_MAX_PORTS, of which number 0 is none."""
+
+NET_ADDR_SET = "3"
+"""linux/netdevice.h."""
 
 NEARLY = 0.95
 
@@ -69,17 +72,20 @@ def _no_gateway(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
     missing = [each for each in wanted if each not in there]
     if not missing:
         return
-    mend = [node.mend]
-    if any(each.version == 6 for each in missing) and sysctl_value(f"net/ipv6/conf/{name}/disable_ipv6") == "1":
-        mend.insert(0, f"sysctl -w net/ipv6/conf/{name}/disable_ipv6=0")
-    step = EnsureGatewayAddresses(name, wanted, config.force_address)
-    if not config.force_address:
-        others = [each for each in there if step.clash(each, wanted)]
-        mend = [*(f"ip address del {other} dev {name}" for other in others), *mend]
+    others = [] if config.force_address else [each for each in there if _is_in_the_way(each, wanted, there)]
+    mend = [*(f"ip address del {other} dev {name}" for other in others), node.mend]
     found = f"{name} lacks {', '.join(map(str, missing))}" + (
         f", and has {', '.join(map(str, there))}" if there else ""
     )
     yield Trouble(found, "pods reach one another, but nothing beyond their network", mend)
+
+
+def _is_in_the_way(other: InterfaceAddress, wanted: list[InterfaceAddress], there: list[InterfaceAddress]) -> bool:
+    """Whether an ADD would refuse the bridge for that address, which is its owner's: see EnsureGatewayAddresses."""
+    of_version = [each for each in wanted if each.version == other.version]
+    if other in wanted or any(each in there for each in of_version):
+        return False
+    return any(other.version == 4 or overlap(other, each) for each in of_version)
 
 
 def bridge_mac_pinned(node: Node) -> Finding:
@@ -94,9 +100,22 @@ def bridge_mac_pinned(node: Node) -> Finding:
             [f"ip link set {link.name} address {link.mac}"],
         )
         for link in {link.name: link for link in links}.values()
-        if sysfs.follows_its_ports(link.name, link.index)
+        if _follows_pods(node, link)
     ]
     return told(troubles, ", ".join(f"{link.name} {link.mac}" for link in links))
+
+
+def _follows_pods(node: Node, bridge: Link) -> bool:
+    """Whether nobody has set the bridge's MAC, and it has a pod's: a network card's, which is always lower, stays."""
+    if bridge.mac not in {node.state.links[pod.host].mac for pod in node.pods}:
+        return False
+    try:
+        # Where /sys is another network namespace's, as behind `nsenter --net`, this cannot be known.
+        if sysctl.read_file(f"/sys/class/net/{bridge.name}/ifindex") != str(bridge.index):
+            return False
+        return sysctl.read_file(f"/sys/class/net/{bridge.name}/addr_assign_type") != NET_ADDR_SET
+    except OSError:
+        return False
 
 
 def ports_left(node: Node) -> Finding:
