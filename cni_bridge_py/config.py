@@ -379,9 +379,9 @@ def _range(section: Section) -> Range:
     subnet = subnet.cidr
     if subnet.last - subnet.first < 3:
         raise section.invalid("subnet", f"Network {subnet} too small to allocate from")
-    for network, what in UNUSABLE:
-        if networks_overlap(subnet, network):
-            raise section.invalid("subnet", f"{subnet} overlaps {network}, {what}: no pod can use it")
+    for unusable, what in UNUSABLE:
+        if networks_overlap(subnet, unusable):
+            raise section.invalid("subnet", f"{subnet} overlaps {unusable}, {what}: no pod can use it")
     gateway = section.address("gateway") or IPAddress(subnet.first + 1, subnet.version)
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"

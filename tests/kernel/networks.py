@@ -46,7 +46,7 @@ def bare(address: str) -> str:
 
 
 def host_veth(result: Json) -> str:
-    """The name of the host's end in a result: the one of the last three interfaces that is on the host and no bridge."""
+    """The name of the host's end in a result: the second of the last three interfaces, which are ours."""
     _, host, _ = result["interfaces"][-3:]
     assert "sandbox" not in host
     return str(host["name"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
-from cni_bridge_py.kernel import sysctl
 from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node import networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
@@ -111,9 +111,10 @@ def _follows_pods(node: Node, bridge: Link) -> bool:
         return False
     try:
         # Where /sys is another network namespace's, as behind `nsenter --net`, this cannot be known.
-        if sysctl.read_file(f"/sys/class/net/{bridge.name}/ifindex") != str(bridge.index):
+        told = Path("/sys/class/net", bridge.name)
+        if (told / "ifindex").read_text().strip() != str(bridge.index):
             return False
-        return sysctl.read_file(f"/sys/class/net/{bridge.name}/addr_assign_type") != NET_ADDR_SET
+        return (told / "addr_assign_type").read_text().strip() != NET_ADDR_SET
     except OSError:
         return False
 
