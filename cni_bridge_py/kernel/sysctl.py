@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+root = "/proc/sys"
+"""Where the parameters are; in a container with a read-only /proc, wherever it has them mounted a second time."""
+
 
 def path_of(name: str) -> str:
     """The file of a parameter, `net/ipv4/ip_forward`; slashes, since interface names may hold dots."""
-    return f"/proc/sys/{name}"
+    return f"{root}/{name}"
 
 
 def exists(name: str) -> bool:

@@ -1,0 +1,189 @@
+"""The host: what is found there, and how a change is made. Links, addresses and routes through pyroute2."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netaddr import AddrFormatError, IPAddress, IPNetwork
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2.netlink.rtnl import rt_type
+
+from cni_bridge_py.agent.model import (
+    BRIDGE,
+    CONFIGURATION,
+    MAIN_TABLE,
+    NETWORK,
+    PROTOCOL,
+    AddRoute,
+    Change,
+    DeleteRoute,
+    Found,
+    FoundRoute,
+    Link,
+    RemoveGateway,
+    WriteConfiguration,
+)
+from cni_bridge_py.wiring.names import host_veth
+
+OWN = "cni-bridge-py"
+"""Of the plugins, the one whose newest version is ours to install."""
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host's directories, and its network namespace, which the agent is in.
+
+    plugins: a directory with our own plugin, and those of its chain for hosts that lack them.
+    """
+
+    plugins: Path
+    bin_dir: Path = Path("/opt/cni/bin")
+    conf_dir: Path = Path("/etc/cni/net.d")
+    leases: Path = Path("/var/lib/cni/networks") / NETWORK
+
+    def find(self) -> Found:
+        """Look at the host. Raises NetlinkError or OSError."""
+        with IPRoute() as ip:
+            links = {link["index"]: link for link in ip.get_links()}
+            names = {index: str(link.get("ifname")) for index, link in links.items()}
+            addresses: dict[int, list[IPNetwork]] = {index: [] for index in names}
+            for each in ip.get_addr():
+                text = each.get("local") or each.get("address")
+                addresses.setdefault(each["index"], []).append(IPNetwork(f"{text}/{each['prefixlen']}"))
+            routes = [
+                found_route(route, version, names)
+                for version, family in FAMILIES.items()
+                for route in ip.get_routes(family=family)
+                if route["type"] == rt_type["unicast"]
+            ]
+        return Found(
+            tuple(Link(names[each], int(links[each].get("mtu") or 0), tuple(addresses[each])) for each in links),
+            tuple(each for each in routes if each.table == MAIN_TABLE or each.protocol == PROTOCOL),
+            frozenset(os.listdir(self.bin_dir)) if self.bin_dir.is_dir() else frozenset(),
+            self._configuration(),
+            self._first_configuration(),
+            tuple(address for address, veth in self.attachments() if veth in names.values()),
+        )
+
+    def attachments(self) -> Iterator[tuple[IPAddress, str]]:
+        """Each address that is given out, with the host veth of who has it. A lease whose veth is gone is dead."""
+        for path in sorted(self.leases.iterdir()) if self.leases.is_dir() else ():
+            try:
+                address = IPAddress(path.name)
+                container_id, _, ifname = path.read_bytes().decode().partition("\r\n")
+            except (AddrFormatError, ValueError, OSError):
+                continue  # the store's own files, and leases that were released a moment ago
+            yield address, host_veth(container_id.strip(), ifname.strip() or "eth0")
+
+    def install_plugins(self) -> Iterator[str]:
+        """Put the plugin where the runtime looks, and what its chain needs and is missing; what was done, in words.
+
+        Another's plugin of the same name stays, whatever its version. Raises OSError.
+        """
+        for source in sorted(self.plugins.iterdir()) if self.plugins.is_dir() else ():
+            target = self.bin_dir / source.name
+            if target.exists() and (source.name != OWN or same_content(source, target)):
+                continue
+            self.bin_dir.mkdir(parents=True, exist_ok=True)
+            replace(target, source.read_bytes(), 0o755)
+            yield f"{target}: installed"
+
+    def apply(self, ip: IPRoute, change: Change) -> None:
+        """Make a change. Raises NetlinkError or OSError; that it was made already is no error."""
+        match change:
+            case AddRoute(route):
+                with tolerating(errno.EEXIST):
+                    ip.route("add", **route_words(route.dst, route.via, MAIN_TABLE))
+            case DeleteRoute(found):
+                words = route_words(found.dst, found.via, found.table)
+                if found.via is None:
+                    words["oif"] = ip.link_lookup(ifname=found.interface)
+                with tolerating(errno.ESRCH):
+                    ip.route("del", priority=found.priority, **words)
+            case RemoveGateway(address):
+                (index,) = ip.link_lookup(ifname=BRIDGE)
+                with tolerating(errno.EADDRNOTAVAIL):
+                    ip.addr("del", index=index, address=str(address.ip), prefixlen=address.prefixlen)
+            case WriteConfiguration(content):
+                self.conf_dir.mkdir(parents=True, exist_ok=True)
+                text = json.dumps(content, indent=2) + "\n"
+                replace(self.conf_dir / CONFIGURATION, text.encode(), 0o644)
+
+    def _configuration(self) -> Mapping[str, Any] | None:
+        try:
+            parsed = json.loads((self.conf_dir / CONFIGURATION).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return parsed if isinstance(parsed, dict) else None
+
+    def _first_configuration(self) -> str:
+        names = os.listdir(self.conf_dir) if self.conf_dir.is_dir() else []
+        return min((name for name in names if name.endswith((".conf", ".conflist", ".json"))), default="")
+
+
+def found_route(route: Any, version: int, interfaces: Mapping[int, str]) -> FoundRoute:
+    """A route as the kernel tells it."""
+    dst = route.get("dst") or ("0.0.0.0" if version == 4 else "::")
+    via = route.get("gateway")
+    return FoundRoute(
+        IPNetwork(f"{dst}/{route['dst_len']}"),
+        IPAddress(via) if via else None,
+        interfaces.get(route.get("oif"), ""),
+        route["proto"],
+        route.get("table") or MAIN_TABLE,
+        route.get("priority") or 0,
+    )
+
+
+def route_words(dst: IPNetwork, via: IPAddress | None, table: int) -> dict[str, Any]:
+    """A route of ours as pyroute2 takes it."""
+    words = {"family": FAMILIES[dst.version], "dst": str(dst), "proto": PROTOCOL, "table": table}
+    return words | ({"gateway": str(via)} if via else {})
+
+
+@contextmanager
+def tolerating(code: int) -> Iterator[None]:
+    """What the kernel refuses for that reason is done already, by whoever it was."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code != code:
+            raise
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files hold the same."""
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+
+
+def replace(target: Path, content: bytes, mode: int) -> None:
+    """Have a file hold something, at once: whoever opens it gets what was there before, or all of the new."""
+    for stale in target.parent.glob(f".{target.name}.*.new"):  # of one who was killed here
+        stale.unlink(missing_ok=True)
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    try:
+        with new.open("xb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,175 @@
+"""What the agent's functions hand each other: nodes as Kubernetes has them, the host as it is, and as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netaddr import IPAddress, IPNetwork
+
+BRIDGE = "cni0"
+"""The bridge of the cluster's pods on each node."""
+
+NETWORK = "cluster"
+"""The network's name, and with it the directory of its leases."""
+
+CONFIGURATION = "10-bridge.conflist"
+"""The configuration's file name: the runtime takes the first in alphabetical order."""
+
+PROTOCOL = 152
+"""By which our routes are known from everybody else's (rtnetlink(7), rtm_protocol)."""
+
+
+MAIN_TABLE = 254
+"""RT_TABLE_MAIN of linux/rtnetlink.h."""
+
+PRIORITY = {4: 0, 6: 1024}
+"""What the kernel gives a route that is made without one, by IP version (ip-route(8), metric)."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as Kubernetes has it.
+
+    network_unavailable: its condition NetworkUnavailable is set, and not to False.
+    """
+
+    name: str
+    pod_cidrs: tuple[IPNetwork, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    uid: str = ""
+    network_unavailable: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way to another node's pods: through that node's address."""
+
+    dst: IPNetwork
+    via: IPAddress
+
+    def __str__(self) -> str:
+        return f"{self.dst} via {self.via}"
+
+
+@dataclass(frozen=True)
+class FoundRoute:
+    """A route of the main table, or one with our protocol in any table.
+
+    via: None where it leads to a link and no further.
+    """
+
+    dst: IPNetwork
+    via: IPAddress | None
+    interface: str = ""
+    protocol: int = PROTOCOL
+    table: int = MAIN_TABLE
+    priority: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dst} via {self.via}" if self.via else f"{self.dst} dev {self.interface}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of the host's: its MTU in bytes, its addresses with the prefix of the network they are in."""
+
+    name: str
+    mtu: int
+    addresses: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The host as it is.
+
+    routes: those of the main table, and all of our protocol.
+    plugins: names in the directory of plugins.
+    configuration: what is in our file; None where there is none that can be read.
+    first: the name of the file that the runtime takes; "" where there is none.
+    pods: the addresses of pods that run, by their leases and cables.
+    """
+
+    links: tuple[Link, ...] = ()
+    routes: tuple[FoundRoute, ...] = ()
+    plugins: frozenset[str] = frozenset()
+    configuration: Mapping[str, Any] | None = None
+    first: str = ""
+    pods: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that the agent cannot put right.
+
+    reason: in one word, as Kubernetes' Events have it.
+    about: the name of the node it is about.
+    message: what it means, and what to do.
+    """
+
+    reason: str
+    about: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The host as it should be.
+
+    routes: each with the name of the node whose pods it leads to.
+    configuration: None where nothing can be said of it, and the one that is there stays.
+    former_gateways: addresses that the bridge has of a podCIDR that this node had before, and no pod needs any more.
+    keeps_others: routes that are not wanted stay, for what is known of the nodes is not to be relied upon.
+    """
+
+    routes: Mapping[Route, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] | None = None
+    former_gateways: tuple[IPNetwork, ...] = ()
+    keeps_others: bool = False
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class AddRoute:
+    """Make a route to the pods of a node."""
+
+    route: Route
+    node: str
+
+    def __str__(self) -> str:
+        return f"route {self.route}: added, the way to the pods of {self.node}"
+
+
+@dataclass(frozen=True)
+class DeleteRoute:
+    """Take away a route of ours that is not wanted."""
+
+    route: FoundRoute
+
+    def __str__(self) -> str:
+        return f"route {self.route}: removed, no node has its pods there"
+
+
+@dataclass(frozen=True)
+class RemoveGateway:
+    """Take the gateway of a podCIDR that this node had before off the bridge."""
+
+    address: IPNetwork
+
+    def __str__(self) -> str:
+        return f"address {self.address}: removed from {BRIDGE}, this node's podCIDR has changed"
+
+
+@dataclass(frozen=True)
+class WriteConfiguration:
+    """Write the configuration that the runtime hands to the plugin."""
+
+    content: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        ranges = self.content["plugins"][0]["ipam"]["ranges"]
+        return f"{CONFIGURATION}: written, pods get addresses of {', '.join(each[0]['subnet'] for each in ranges)}"
+
+
+Change = AddRoute | DeleteRoute | RemoveGateway | WriteConfiguration

@@ -1,0 +1,239 @@
+"""What the agent decides. Pure: from the nodes and the host as they are to what is wanted, and to what is to be done.
+
+Nothing is remembered from one time to the next: the same nodes and the same host always give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from netaddr import AddrFormatError, IPAddress, IPNetwork, cidr_merge
+
+from cni_bridge_py.agent.model import (
+    BRIDGE,
+    CONFIGURATION,
+    MAIN_TABLE,
+    NETWORK,
+    PRIORITY,
+    PROTOCOL,
+    AddRoute,
+    Change,
+    DeleteRoute,
+    Found,
+    FoundRoute,
+    Node,
+    Problem,
+    RemoveGateway,
+    Route,
+    Wanted,
+    WriteConfiguration,
+)
+
+FORMER = "formerSubnets"
+"""The key of the configuration that keeps in mind what this node's podCIDRs were while anything is left of them.
+
+The plugin does not know it, and ignores it.
+"""
+
+
+def wanted(me: str, nodes: Mapping[str, Node], found: Found) -> Wanted:
+    """The host as it should be, given the cluster's nodes.
+
+    me: this node's name. Nodes without it are no list to rely upon: what is not there may be there all the same.
+    """
+    own = nodes.get(me)
+    routes, problems = _routes(me, nodes, found)
+    if own is None:
+        return Wanted(routes, keeps_others=True, problems=tuple(problems))
+    if not own.pod_cidrs:
+        return Wanted(routes, problems=(*problems, _no_pod_cidr(me)))
+    kept, gateways = _former(own, found)
+    portmap = "portmap" in found.plugins
+    configuration = conflist(own.pod_cidrs, _cluster_cidrs(nodes), _mtu(own, found), portmap)
+    if former := {str(each) for each in kept} | {str(each.cidr) for each in gateways}:
+        configuration["plugins"][0][FORMER] = sorted(former)
+    if kept:
+        problems.append(_pods_of_former(own, kept))
+    if found.first and found.first < CONFIGURATION:
+        problems.append(_other_configuration(me, found.first))
+    if not portmap:
+        problems.append(Problem("NoPortmap", me, f"{me} has no plugin portmap: no pod gets a hostPort there"))
+    return Wanted(routes, configuration, gateways, problems=tuple(problems))
+
+
+def _no_pod_cidr(me: str) -> Problem:
+    message = (
+        f"{me} has no podCIDR, so its pods get no addresses: kube-controller-manager needs --allocate-node-cidrs and "
+        "--cluster-cidr, as kubeadm init --pod-network-cidr sets them"
+    )
+    return Problem("NoPodCIDR", me, message)
+
+
+def _pods_of_former(own: Node, kept: list[IPNetwork]) -> Problem:
+    message = (
+        f"the podCIDR of {own.name} is {_words(own.pod_cidrs)} now, and pods with addresses of {_words(kept)} still "
+        "run there, which other nodes reach no more: delete them, and they come back with new addresses"
+    )
+    return Problem("PodsOfFormerPodCIDR", own.name, message)
+
+
+def _other_configuration(me: str, first: str) -> Problem:
+    message = f"the container runtime of {me} takes {first}, which sorts before {CONFIGURATION}: move it away"
+    return Problem("OtherConfiguration", me, message)
+
+
+def changes(wanted: Wanted, found: Found) -> list[Change]:
+    """What is to be done, in this order, for the host to be as it should; nothing where it is.
+
+    The configuration comes last: with it, the node becomes Ready.
+    """
+    ours = [each for each in found.routes if each.protocol == PROTOCOL]
+    there = {route for each in ours if (route := _as_wanted(each, wanted)) is not None}
+    ways = {route.dst for route in wanted.routes}
+    unwanted = [each for each in ours if _as_wanted(each, wanted) is None]
+    todo: list[Change] = [DeleteRoute(each) for each in unwanted if each.dst in ways or not wanted.keeps_others]
+    todo += [AddRoute(route, node) for route, node in wanted.routes.items() if route not in there]
+    todo += [RemoveGateway(each) for each in wanted.former_gateways]
+    if wanted.configuration is not None and wanted.configuration != found.configuration:
+        todo.append(WriteConfiguration(wanted.configuration))
+    return todo
+
+
+def _as_wanted(found: FoundRoute, wanted: Wanted) -> Route | None:
+    """The wanted route that a route of ours is; None where it is none."""
+    if found.via is None or found.table != MAIN_TABLE:
+        return None
+    route = Route(found.dst, found.via)
+    return route if route in wanted.routes else None
+
+
+def conflist(
+    pod_cidrs: Iterable[IPNetwork], cluster_cidrs: Iterable[IPNetwork], mtu: int, portmap: bool = True
+) -> dict[str, Any]:
+    """The node's configuration: its own pods' addresses, and no masquerade towards the cluster's other pods.
+
+    Its version is 1.0.0: from 1.1.0 on, a full range would make the whole node NotReady (README.md).
+    """
+    bridge = {
+        "type": "cni-bridge-py",
+        "bridge": BRIDGE,
+        "mtu": mtu,
+        "isGateway": True,
+        "isDefaultGateway": True,
+        "ipMasq": True,
+        "nonMasqueradeCIDRs": [str(each) for each in cluster_cidrs],
+        "hairpinMode": True,
+        "bridgeNetfilter": True,
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": str(each)}] for each in pod_cidrs]},
+    }
+    chain = [{"type": "portmap", "capabilities": {"portMappings": True}}] if portmap else []
+    return {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [bridge, *chain]}
+
+
+def subnets(configuration: Mapping[str, Any] | None) -> list[IPNetwork]:
+    """The subnets that a configuration of ours gives addresses of, now or formerly; none where it is another's."""
+    try:
+        bridge = configuration["plugins"][0]  # type: ignore[index]
+        now = [each["subnet"] for ranges in bridge["ipam"]["ranges"] for each in ranges]
+        return [IPNetwork(each) for each in (*now, *bridge.get(FORMER, ()))]
+    except (AddrFormatError, AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return []
+
+
+def gateway(subnet: IPNetwork) -> IPNetwork:
+    """The gateway of a subnet's pods, with the length of the prefix: the bridge's address."""
+    return IPNetwork((subnet.first + 1, subnet.prefixlen), version=subnet.version)
+
+
+def _routes(me: str, nodes: Mapping[str, Node], found: Found) -> tuple[dict[Route, str], list[Problem]]:
+    own = nodes[me].pod_cidrs if me in nodes else ()
+    reach = [each.dst for each in found.routes if _is_on_link(each)]
+    others = {(each.dst, each.via) for each in found.routes if _is_anothers(each)}
+    taken = {dst for dst, _ in others}
+    routes: dict[Route, str] = {}
+    owners: dict[IPNetwork, str] = {}
+    problems: list[Problem] = []
+    for node in sorted(nodes.values(), key=lambda each: each.name):
+        if node.name == me:
+            continue
+        for cidr in node.pod_cidrs:
+            way = _way(cidr, node, reach)
+            if any(cidr in each or each in cidr for each in own) or cidr in owners:
+                reason = "PodCIDROverlaps"
+                message = f"the podCIDR {cidr} of {node.name} overlaps that of {owners.get(cidr, me)}: no route to it"
+            elif not isinstance(way, IPAddress):
+                reason, message = way
+            elif cidr in taken:
+                # A route that leads there already, whoever made it, is as good as ours.
+                if (cidr, way) in others:
+                    continue
+                reason = "RouteTaken"
+                message = f"another program's route to {cidr} is in the way of ours to {node.name} via {way}"
+            else:
+                owners[cidr] = node.name
+                routes[Route(cidr, way)] = node.name
+                continue
+            problems.append(Problem(reason, node.name, message))
+    return routes, problems
+
+
+def _way(cidr: IPNetwork, node: Node, reach: list[IPNetwork]) -> IPAddress | tuple[str, str]:
+    """The address through which a node's pods are reached; where there is none, a problem's reason and message."""
+    addresses = [each for each in node.addresses if each.version == cidr.version]
+    if not addresses:
+        return "NoNodeAddress", f"{node.name} has pods in {cidr}, but no IPv{cidr.version} address to reach them at"
+    for address in addresses:
+        if any(address in each for each in reach):
+            return address
+    message = (
+        f"{node.name} ({_words(addresses)}) is not on the same link as this node: no route to its pods in {cidr}, "
+        "which are reached only if the network routes pod ranges"
+    )
+    return "NodeNotOnLink", message
+
+
+def _is_on_link(route: FoundRoute) -> bool:
+    """Whether all of the route's destination is on the link, as the kernel has it. A default route does not count."""
+    anothers = route.protocol != PROTOCOL and route.table == MAIN_TABLE
+    return anothers and route.via is None and route.dst.prefixlen > 0 and route.interface != BRIDGE
+
+
+def _is_anothers(route: FoundRoute) -> bool:
+    """Whether a route of another program would be in the way of ours to the same destination."""
+    return route.protocol != PROTOCOL and route.table == MAIN_TABLE and route.priority == PRIORITY[route.dst.version]
+
+
+def _former(own: Node, found: Found) -> tuple[list[IPNetwork], tuple[IPNetwork, ...]]:
+    """What is left of podCIDRs that this node had before: those with pods, and gateways that the bridge can do without.
+
+    Both stay in the configuration until a later look finds nothing left: whoever is killed between has forgotten none.
+    """
+    former = [each for each in subnets(found.configuration) if each not in own.pod_cidrs]
+    kept = [each for each in former if any(pod in each for pod in found.pods)]
+    bridge = {address for link in found.links if link.name == BRIDGE for address in link.addresses}
+    gone = [gateway(each) for each in former if each not in kept]
+    return kept, tuple(each for each in gone if each in bridge)
+
+
+def _cluster_cidrs(nodes: Mapping[str, Node]) -> list[IPNetwork]:
+    """The pod ranges of all nodes, in as few networks as there can be."""
+    return cidr_merge([cidr for node in nodes.values() for cidr in node.pod_cidrs])
+
+
+def _mtu(own: Node, found: Found) -> int:
+    """The MTU of the uplink, bytes: of the link that has the node's address.
+
+    While no link has it, because the node just gets another, the configuration's stays. 0 is the kernel's default.
+    """
+    uplinks = [link for link in found.links if any(address.ip in own.addresses for address in link.addresses)]
+    if uplinks:
+        return min(link.mtu for link in uplinks)
+    try:
+        return int(found.configuration["plugins"][0]["mtu"])  # type: ignore[index]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0
+
+
+def _words(things: Iterable[object]) -> str:
+    return ", ".join(map(str, things))
