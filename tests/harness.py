@@ -16,13 +16,16 @@ import json
 import os
 import secrets
 import select
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import cache
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from pyroute2 import netns
 
 Json = dict[str, Any]
 
@@ -504,6 +507,27 @@ class Plugin:
         """GC (CNI 1.1.0) that keeps the attachments (eth0) of `valid`; success or not."""
         keep = [{"containerID": pod.container_id, "ifname": "eth0"} for pod in valid]
         return self.call(node, "GC", {**conf, "cni.dev/valid-attachments": keep}, ifname=None)
+
+
+def in_network_of(machine: Node | Pod, make: Callable[[], socket.socket]) -> socket.socket:
+    """A socket that is made in a machine's network, where it stays; the caller stays where it is."""
+    made: list[socket.socket] = []
+
+    def enter() -> None:
+        namespace = os.open(machine.netns, os.O_RDONLY)
+        try:
+            netns.setns(namespace)
+            made.append(make())
+        finally:
+            os.close(namespace)
+
+    # Each thread has a namespace of its own.
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if not made:
+        raise ConnectionError(f"no socket could be made in {machine.name}")
+    return made[0]
 
 
 def _is_lease(file: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -187,6 +188,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.node_name:
         print("cni-bridge-py agent: NODE_NAME: the name of this node is needed", file=sys.stderr)
         return 2
+    # As the first process of a container it has to say so, or signals pass it by. There is nothing to hand over.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: os._exit(0))
     # In a pod /proc/sys is read-only; there is another way to the part of it that is the network's.
     if HOST_SYSCTLS.is_dir():
         sysctl.root = str(HOST_SYSCTLS)
