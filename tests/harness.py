@@ -20,8 +20,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -510,24 +510,19 @@ class Plugin:
 
 
 def in_network_of(machine: Node | Pod, make: Callable[[], socket.socket]) -> socket.socket:
-    """A socket that is made in a machine's network, where it stays; the caller stays where it is."""
-    made: list[socket.socket] = []
+    """A socket that is made in a machine's network, where it stays; the caller stays where it is. Raises what `make` does."""
 
-    def enter() -> None:
+    def enter() -> socket.socket:
         namespace = os.open(machine.netns, os.O_RDONLY)
         try:
             netns.setns(namespace)
-            made.append(make())
+            return make()
         finally:
             os.close(namespace)
 
-    # Each thread has a namespace of its own.
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if not made:
-        raise ConnectionError(f"no socket could be made in {machine.name}")
-    return made[0]
+    # Each thread is in a namespace of its own; this one ends with what it was for.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
 
 
 def _is_lease(file: Path) -> bool:

@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from netaddr import IPNetwork
 from pyroute2 import IPRoute, NetlinkError
@@ -22,6 +23,7 @@ from cni_bridge_py.agent.metrics import Metrics, server
 from cni_bridge_py.agent.model import BRIDGE, AddRoute, Change, Node, Problem, Wanted, WriteConfiguration
 from cni_bridge_py.agent.reconcile import changes, subnets, wanted
 from cni_bridge_py.agent.shared import mend
+from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.kernel import sysctl
 
 HOST_SYSCTLS = Path("/host/proc/sys")
@@ -97,14 +99,13 @@ class Agent:
         aim = Wanted(keeps_others=True) if nodes is None else wanted(self.name, nodes, found)
         undone = self._make(changes(aim, found), reasons)
         configuration = aim.configuration or found.configuration
-        for done in mend(configuration):
-            self._say("Mend", done, reasons)
+        problems = (*aim.problems, *self._mend(configuration, reasons))
         self.ranges = subnets(configuration)
         self.routes_wanted = len(aim.routes)
         self.routes_there = len(aim.routes) - sum(isinstance(each, AddRoute) for each in undone)
         self._ready = aim.configuration is not None and not any(isinstance(each, WriteConfiguration) for each in undone)
-        self._tell_problems(aim.problems)
-        if nodes is not None and self.name in nodes and self._ready:
+        self._tell_problems(problems)
+        if nodes is not None and self.name in nodes:
             self._tell_kubernetes(nodes[self.name])
 
     def is_well(self) -> bool:
@@ -143,6 +144,15 @@ class Agent:
                     self._say(type(change).__name__, str(change), reasons)
         return undone
 
+    def _mend(self, configuration: Mapping[str, Any] | None, reasons: set[str]) -> Iterator[Problem]:
+        """Have what pods share as it should be; a problem where that cannot be."""
+        try:
+            for done in mend(configuration):
+                self._say("Mend", done, reasons)
+        except (CniError, NetlinkError, OSError) as error:
+            why = error.msg if isinstance(error, CniError) else str(error)
+            yield Problem("NotMended", self.name, f"what the pods of {self.name} share is not as it should be: {why}")
+
     def _say(self, what: str, done: str, reasons: set[str]) -> None:
         log.info("%s", done)
         self.metrics.mends.labels(what, "+".join(sorted(reasons))).inc()
@@ -164,12 +174,13 @@ class Agent:
         self._told = {name: at for name, at in self._told.items() if now - at < EVENT_SECONDS}
         events = {kubernetes.event_name(me, each): each for each in self.problems[:EVENTS]}
         news = {name: problem for name, problem in events.items() if name not in self._told}
-        if news or me.network_unavailable:
-            self._telling = self._teller.submit(self._tell, me, news)
+        available = self._ready and me.network_unavailable
+        if news or available:
+            self._telling = self._teller.submit(self._tell, me, news, available)
 
-    def _tell(self, me: Node, news: dict[str, Problem]) -> None:
+    def _tell(self, me: Node, news: dict[str, Problem], available: bool) -> None:
         try:
-            if me.network_unavailable:
+            if available:
                 kubernetes.set_network_available(me.name)
                 log.info("condition NetworkUnavailable of %s: set to False", me.name)
             for name, problem in news.items():

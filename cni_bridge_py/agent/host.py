@@ -15,7 +15,7 @@ from typing import Any
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 from pyroute2 import IPRoute, NetlinkError
-from pyroute2.netlink.rtnl import rt_type
+from pyroute2.netlink.rtnl import rt_scope, rt_type
 
 from cni_bridge_py.agent.model import (
     BRIDGE,
@@ -107,10 +107,8 @@ class Host:
                     ip.route("add", **route_words(route.dst, route.via, MAIN_TABLE))
             case DeleteRoute(found):
                 words = route_words(found.dst, found.via, found.table)
-                if found.via is None:
-                    words["oif"] = ip.link_lookup(ifname=found.interface)
                 with tolerating(errno.ESRCH):
-                    ip.route("del", priority=found.priority, **words)
+                    ip.route("del", priority=found.priority, scope=rt_scope["nowhere"], **words)
             case RemoveGateway(address):
                 (index,) = ip.link_lookup(ifname=BRIDGE)
                 with tolerating(errno.EADDRNOTAVAIL):

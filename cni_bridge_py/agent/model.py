@@ -148,7 +148,7 @@ class DeleteRoute:
     route: FoundRoute
 
     def __str__(self) -> str:
-        return f"route {self.route}: removed, no node has its pods there"
+        return f"route {self.route}: removed, it leads to no node's pods"
 
 
 @dataclass(frozen=True)

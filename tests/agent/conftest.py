@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.agent.ground import AgentProcess, Ground, Spec, spec
+from tests.agent.ground import AgentProcess, Ground, Spec
 from tests.harness import REFERENCE_BIN_DIR, Node, Plugin
 
 
@@ -37,6 +37,11 @@ class Agents:
             self.nodes[each.name] = self.ground.node(each)
             self.ground.join(each)
         return [self.nodes[each.name] for each in specs]
+
+    def know(self, *specs: Spec) -> None:
+        """Have the API server know nodes that are not really there, or know them otherwise."""
+        for each in specs:
+            self.api.put(each.name, each.pod_cidrs, each.addresses)
 
     def start(self, name: str = "worker1", *, command: tuple[str, ...] = (), port: int = 9809) -> AgentProcess:
         """Start an agent on a node."""

@@ -103,7 +103,7 @@ class Ground:
         """Have the API server know a node as it is, and the outside the way to its pods: what comes unmasqueraded is
         seen, too."""
         self.api.put(spec.name, spec.pod_cidrs, spec.addresses)
-        for cidr, address in zip(spec.pod_cidrs, spec.addresses, strict=True):
+        for cidr, address in zip(spec.pod_cidrs, spec.addresses, strict=False):
             self.outside.run("ip", f"-{6 if ':' in cidr else 4}", "route", "replace", cidr, "via", address)
 
     def plug(self, name: str, node: Node) -> None:
@@ -137,7 +137,16 @@ class AgentProcess:
             "KUBERNETES_SERVICE_HOST": OUTSIDE[0],
             "KUBERNETES_SERVICE_PORT": str(PORT),
         }
-        agent = [sys.executable, "-m", "cni_bridge_py", "agent", "--plugins", plugins, "--metrics", f"127.0.0.1:{port}"]
+        agent = [
+            sys.executable,
+            "-m",
+            "cni_bridge_py",
+            "agent",
+            "--plugins",
+            str(plugins),
+            "--metrics",
+            f"127.0.0.1:{port}",
+        ]
         with self.log_file.open("w") as log:
             self.process = node.popen(
                 *command, *agent, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
@@ -146,7 +155,7 @@ class AgentProcess:
     @property
     def log(self) -> str:
         """What it has said so far."""
-        return self.log_file.read_text()
+        return self.log_file.read_text() if self.log_file.exists() else "(its node is gone)"
 
     def kill(self) -> None:
         """Kill it (SIGKILL)."""
@@ -170,7 +179,11 @@ class AgentProcess:
         found = []
         for line in self.get("/metrics").splitlines():
             match = re.fullmatch(r"cni_bridge_py_(\w+)(?:\{(.*)\})? (\S+)", line)
-            if match and match[1] == name and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items()):
+            if (
+                match
+                and match[1] == name
+                and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items())
+            ):
                 found.append(float(match[3]))
         return sum(found) if found else None
 
