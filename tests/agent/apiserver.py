@@ -130,9 +130,8 @@ class ApiServer:
         self._changed = threading.Condition()
         self._generation = 0
         """Connections of an earlier one are to end."""
-        self.authority = trustme.CA()
         self._rules = cluster_role()["rules"]
-        self.use_certificate()
+        self.new_authority()
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -162,6 +161,11 @@ class ApiServer:
         with self._changed:
             self._generation += 1
             self._changed.notify_all()
+
+    def new_authority(self) -> None:
+        """Be known by a certificate of another authority."""
+        self.authority = trustme.CA()
+        self.use_certificate()
 
     def use_certificate(self, *, days: tuple[int, int] = (-1, 1)) -> None:
         """Be known by a certificate that is valid for these days, counted from now."""
