@@ -510,7 +510,7 @@ class Plugin:
 
 
 def in_network_of(machine: Node | Pod, make: Callable[[], socket.socket]) -> socket.socket:
-    """A socket that is made in a machine's network, where it stays; the caller stays where it is. Raises what `make` does."""
+    """A socket that is made in a machine's network, where it stays. Raises what `make` does."""
 
     def enter() -> socket.socket:
         namespace = os.open(machine.netns, os.O_RDONLY)

@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.agent.ground import AgentProcess, Ground, Spec
-from tests.harness import REFERENCE_BIN_DIR, Node, Plugin
+from tests.agent.plugins import write_plugins
+from tests.harness import Node, Plugin
 
 
 @pytest.fixture(scope="session")
 def plugins(plugin: Plugin, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the agent's image has for the node: the plugin under test, and portmap."""
     directory = tmp_path_factory.mktemp("plugins")
-    executable = directory / plugin.type
-    executable.write_text(f'#!/bin/sh\nexec {plugin.argv[0]} "$@"\n')
-    (directory / "portmap").symlink_to(REFERENCE_BIN_DIR / "portmap")
+    write_plugins(directory, plugin)
     return directory
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -65,6 +66,10 @@ def moments(log: Path) -> Iterator[tuple[str, int]]:
     return ((name, number) for name, most in sorted(highest.items()) for number in range(1, most + 1))
 
 
+def has_ended_or_is_ready(agent: AgentProcess) -> bool:
+    return agent.process.poll() is not None or agent.get("/readyz") == "ok\n"
+
+
 def sweep(agents: Agents, every: int) -> int:
     """Kill an agent on its way into system calls that write; after each, another puts everything right."""
     (node,) = agents.boot(ONE)
@@ -79,7 +84,7 @@ def sweep(agents: Agents, every: int) -> int:
         damage(node)
         inject = f"--inject={name}:signal=KILL:when={number}"
         agent = agents.start(command=(*STRACE, "--output", str(log), f"--trace={name}", inject, *GOES_ALONG))
-        eventually(lambda agent=agent: agent.process.poll() is not None or agent.get("/readyz") == "ok\n")
+        eventually(partial(has_ended_or_is_ready, agent))
         agent.kill()
         assert is_whole(node, agents.plugins), f"killed at {name} no. {number}"
         assert_mended(agents, node, agents.start())
@@ -112,13 +117,14 @@ def test_two_agents_by_mistake(agents: Agents) -> None:
     damage(node)
     both = [agents.start(port=9809), agents.start(port=9810)]
     for agent in both:
-        eventually(lambda agent=agent: agent.get("/readyz"), "ok\n")
+        eventually(partial(agent.get, "/readyz"), "ok\n")
     agents.know(THREE)
     eventually(lambda: our_routes(node), routes_to(TWO, THREE))
     agents.api.delete(TWO.name)
     eventually(lambda: our_routes(node), routes_to(THREE))
     for agent in both:
-        eventually(lambda agent=agent: (agent.metric("routes_wanted"), agent.metric("routes_there")), (2, 2))
+        for metric in ("routes_wanted", "routes_there"):
+            eventually(partial(agent.metric, metric), 2)
         assert agent.metric("problems") is None
         assert "Traceback" not in agent.log
     assert litter(node) == []

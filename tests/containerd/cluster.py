@@ -1,48 +1,50 @@
-"""A cluster of two nodes, as close to kind's as namespaces come: each a containerd, joined by a switch.
-
-Addresses are those that kind takes unless told otherwise.
-"""
+"""A cluster of two nodes, as close to kind's as namespaces come: each a containerd and an agent, joined by a switch."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from cni_bridge_py.cli.cluster import ClusterNode, conflist, routes
+from cni_bridge_py.agent.model import BRIDGE, NETWORK
+from tests.agent.ground import CONFLIST, OUTSIDE, AgentProcess, Ground, Spec, eventually, spec
+from tests.agent.plugins import write_plugins
 from tests.containerd.runtime import Containerd
-from tests.harness import Machine, Node, Plugin
+from tests.harness import Node, Plugin
+
+__all__ = ["OUTSIDE", "Cluster", "Worker"]
 
 CLUSTER_CIDRS = ("10.244.0.0/16", "fd00:10:244::/56")
 
-OUTSIDE = ("172.18.0.1", "fc00:f853:ccd:e793::1")
-"""The gateway of docker's network, and with it the world outside of the cluster."""
-
-NODE_PREFIXES = (16, 64)
-
-# As in a kind node, but for the bridge's: nobody may rely on an administrator who set those.
-SYSCTLS = {
-    "net.ipv4.conf.all.rp_filter": 1,
-    "net.ipv4.conf.default.rp_filter": 1,
-    "net.bridge.bridge-nf-call-iptables": 0,
-    "net.bridge.bridge-nf-call-ip6tables": 0,
-}
-
 
 class Worker(Containerd):
-    """A node of a cluster."""
+    """A node of a cluster. Its agent is what configures it."""
 
-    def __init__(
-        self, cluster: Cluster, spec: ClusterNode, plugin: Plugin, network: dict[str, Any], containerd: Path
-    ) -> None:
+    def __init__(self, cluster: Cluster, spec: Spec, plugin: Plugin, containerd: Path) -> None:
         self.spec = spec
-        super().__init__(plugin, network, containerd, boot=lambda: cluster.boot(spec))
+        self.agent: AgentProcess
+        self._cluster = cluster
+        network = {"name": NETWORK, "plugins": [{"bridge": BRIDGE}]}
+        super().__init__(plugin, network, containerd, boot=self._boot_with_agent)
 
     @property
     def gateways(self) -> list[str]:
         """Its pods' gateways: the bridge's addresses."""
         return [address.partition("/")[0] for address in self.node.addresses(self.bridge)]
+
+    def configure(self) -> None:
+        """Wait until the agent has."""
+        eventually(lambda: self.agent.get("/readyz"), "ok\n", why=self.agent.log)
+
+    def _boot_with_agent(self) -> Node:
+        node = self._cluster.ground.boot(self.spec)
+        self._cluster.ground.join(self.spec)
+        self.agent = AgentProcess(node, self.spec.name, self._cluster.plugins)
+        return node
 
 
 class Cluster:
@@ -63,20 +65,24 @@ class Cluster:
         containerd: where the nodes' containerd is.
         pod_prefix: the length of the nodes' IPv4 podCIDRs.
         mtu: of the network that joins the nodes, bytes.
-        without: keys to leave out of the plugin's configuration.
+        without: keys to take out of the plugin's configuration, whose agents then go.
         """
         self.cidrs = CLUSTER_CIDRS[: 1 + dual_stack]
-        self._specs = [_spec(number, dual_stack, pod_prefix, mtu) for number in (1, 2)]
-        self._mtu = mtu
         self.workers: list[Worker] = []
         with contextlib.ExitStack() as running:
-            self.outside = running.enter_context(Node())
-            self._set_up_outside()
-            for spec in self._specs:
-                network = conflist(spec, list(self.cidrs))
-                for key in without:
-                    del network["plugins"][0][key]
-                self.workers.append(running.enter_context(Worker(self, spec, plugin, network, containerd)))
+            self.plugins = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="plugins-")))
+            write_plugins(self.plugins, plugin)
+            self.ground = running.enter_context(Ground(mtu=mtu))
+            self.outside = self.ground.outside
+            self.outside.serve()
+            for number in (1, 2):
+                each = spec(number, dual_stack=dual_stack, pod_prefix=pod_prefix)
+                self.workers.append(running.enter_context(Worker(self, each, plugin, containerd)))
+            for worker in self.workers:
+                eventually(partial(worker.agent.metric, "routes_there"), 1.0 + dual_stack)
+                if without:
+                    worker.agent.kill()
+                    _take_out(worker.node, without)
             self._running = running.pop_all()
 
     def __enter__(self) -> Self:
@@ -85,53 +91,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def boot(self, spec: ClusterNode) -> Node:
-        """Make a node, plug it in, and do what docker and `install.sh --kind` do to it."""
-        node = Node()
-        try:
-            self._plug(spec.name, node)
-            # A real node's own addresses have settled long before its first pod comes.
-            node.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
-            _set_addresses(node, "eth0", spec.addresses)
-            for version, gateway in zip((4, 6), OUTSIDE, strict=True):
-                # An IPv4 cluster's node has no way to the IPv6 gateway.
-                node.run("ip", f"-{version}", "route", "add", "default", "via", gateway, "dev", "eth0", "onlink")
-            for route in routes(spec, self._specs):
-                node.run(*route.command)
-            # A kernel without br_netfilter has not all of them.
-            node.run("sysctl", "-qew", *(f"{name}={value}" for name, value in SYSCTLS.items()))
-        except BaseException:
-            node.close()
-            raise
-        return node
 
-    def _set_up_outside(self) -> None:
-        """A switch, and the ways to all pods: one that comes unmasqueraded is seen, too."""
-        self.outside.run(*f"ip link add docker0 mtu {self._mtu} type bridge".split())
-        _set_addresses(self.outside, "docker0", OUTSIDE)
-        for route in routes(ClusterNode("outside", [], []), self._specs):
-            self.outside.run(*route.command)
-        self.outside.serve()
-
-    def _plug(self, name: str, node: Node) -> None:
-        # Both namespaces are named as this process sees them: a node has process numbers of its own.
-        switch = Machine([f"--net={self.outside.netns}"])
-        # The kernel takes its time to clean up after a node; one of that name may have been there.
-        switch.run("ip", "link", "delete", name, check=False)
-        mtu = f"mtu {self._mtu}"
-        switch.run(*f"ip link add {name} {mtu} type veth peer name eth0 {mtu} netns {node.pid}".split())
-        switch.run(*f"ip link set {name} master docker0 up".split())
-
-
-def _spec(number: int, dual_stack: bool, pod_prefix: int, mtu: int) -> ClusterNode:
-    pod_cidrs = [f"10.244.{number}.0/{pod_prefix}", f"fd00:10:244:{number}::/64"]
-    addresses = [f"172.18.0.{number + 1}", f"fc00:f853:ccd:e793::{number + 1}"]
-    count = 1 + dual_stack
-    return ClusterNode(f"worker{number}", pod_cidrs[:count], addresses[:count], mtu)
-
-
-def _set_addresses(machine: Machine, ifname: str, addresses: Sequence[str]) -> None:
-    for address, prefix in zip(addresses, NODE_PREFIXES, strict=False):
-        nodad = ["nodad"] if ":" in address else []
-        machine.run("ip", "address", "add", f"{address}/{prefix}", "dev", ifname, *nodad)
-    machine.run("ip", "link", "set", ifname, "up")
+def _take_out(node: Node, keys: Sequence[str]) -> None:
+    network = json.loads((node.root / CONFLIST).read_text())
+    for key in keys:
+        del network["plugins"][0][key]
+    node.write(CONFLIST, json.dumps(network))

@@ -103,6 +103,7 @@ class Containerd:
         """
         self.network: str = network["name"]
         self.bridge: str = network["plugins"][0]["bridge"]
+        self._network = network
         self._plugin = plugin
         self._boot = boot
         self._bin_dir = bin_dir
@@ -110,7 +111,7 @@ class Containerd:
         self._numbers = itertools.count(1)
         self.node = boot()
         try:
-            self.node.write("/etc/cni/net.d/10-bridge.conflist", json.dumps(network))
+            self.configure()
             self._set_up()
         except BaseException:
             self.close()
@@ -125,6 +126,10 @@ class Containerd:
     def close(self) -> None:
         """End it and all its sandboxes, and take the node away."""
         self.node.close()
+
+    def configure(self) -> None:
+        """Have the network's configuration where containerd looks."""
+        self.node.write("/etc/cni/net.d/10-bridge.conflist", json.dumps(self._network))
 
     def call(self, method: str, **fields: Any) -> Any:
         """Call a CRI method by name with the fields of its request message; its response."""

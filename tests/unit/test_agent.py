@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def pod_cidr(version: int, number: int) -> IPNetwork:
 
 
 def address(version: int, number: int) -> IPAddress:
-    return IPAddress(LINKS[version].first + number + 2, version)
+    return IPAddress(LINKS[version][number + 2])
 
 
 @st.composite
@@ -239,5 +241,6 @@ def test_conditions() -> None:
 
 
 def test_another_programs_configuration_is_none_of_ours() -> None:
-    for other in (None, {}, {"plugins": []}, {"plugins": [{"ipam": {"ranges": [[{"subnet": 5}]]}}]}, {"plugins": [3]}):
+    nothing: list[Mapping[str, Any] | None] = [None, {}, {"plugins": []}, {"plugins": [3]}]
+    for other in (*nothing, {"plugins": [{"ipam": {"ranges": [[{"subnet": "x"}]]}}]}):
         assert subnets(other) == []

@@ -1,0 +1,14 @@
+"""What the agent's image has for nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.harness import REFERENCE_BIN_DIR, Plugin
+
+
+def write_plugins(directory: Path, plugin: Plugin) -> None:
+    """The plugin under test, in one file as the image has it, and portmap."""
+    executable = directory / "cni-bridge-py"
+    executable.write_text(f'#!/bin/sh\nexec {plugin.argv[0]} "$@"\n')
+    (directory / "portmap").symlink_to(REFERENCE_BIN_DIR / "portmap")
