@@ -26,7 +26,7 @@ from cni_bridge_py.agent.shared import mend
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.kernel import sysctl
 
-HOST_SYSCTLS = Path("/host/proc/sys")
+HOST_SYSCTLS = Path("/host/proc/sys/net")
 """Where the manifest mounts the host's /proc/sys/net."""
 
 LOOK_SECONDS = 60
@@ -204,7 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(each, lambda *_: os._exit(0))
     # In a pod /proc/sys is read-only; there is another way to the part of it that is the network's.
     if HOST_SYSCTLS.is_dir():
-        sysctl.root = str(HOST_SYSCTLS)
+        sysctl.net = str(HOST_SYSCTLS)
     try:
         Agent(arguments.node_name, Host(plugins=arguments.plugins)).run(arguments.metrics)
     except OSError as error:

@@ -9,14 +9,15 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
+from netaddr import IPAddress, IPNetwork, valid_ipv4, valid_ipv6
 from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netlink.rtnl import rt_scope, rt_type
 
+from cni_bridge_py.addresses import InterfaceAddress, parse_address
 from cni_bridge_py.agent.model import (
     BRIDGE,
     CONFIGURATION,
@@ -32,7 +33,8 @@ from cni_bridge_py.agent.model import (
     RemoveGateway,
     WriteConfiguration,
 )
-from cni_bridge_py.wiring.names import host_veth
+from cni_bridge_py.config import DEFAULT_DATA_DIR
+from cni_bridge_py.ipam.leases import LeaseStore
 
 OWN = "cni-bridge-py"
 """Of the plugins, the one whose newest version is ours to install."""
@@ -50,17 +52,17 @@ class Host:
     plugins: Path
     bin_dir: Path = Path("/opt/cni/bin")
     conf_dir: Path = Path("/etc/cni/net.d")
-    leases: Path = Path("/var/lib/cni/networks") / NETWORK
+    leases: LeaseStore = field(default_factory=lambda: LeaseStore(DEFAULT_DATA_DIR, NETWORK))
 
     def find(self) -> Found:
         """Look at the host. Raises NetlinkError or OSError."""
         with IPRoute() as ip:
             links = {link["index"]: link for link in ip.get_links()}
             names = {index: str(link.get("ifname")) for index, link in links.items()}
-            addresses: dict[int, list[IPNetwork]] = {index: [] for index in names}
+            addresses: dict[int, list[InterfaceAddress]] = {index: [] for index in names}
             for each in ip.get_addr():
-                text = each.get("local") or each.get("address")
-                addresses.setdefault(each["index"], []).append(IPNetwork(f"{text}/{each['prefixlen']}"))
+                text = each.get("local") or each.get("address")  # IFA_LOCAL is our end, where there are two
+                addresses.setdefault(each["index"], []).append(parse_address(f"{text}/{each['prefixlen']}"))
             routes = [
                 found_route(route, version, names)
                 for version, family in FAMILIES.items()
@@ -77,14 +79,15 @@ class Host:
         )
 
     def attachments(self) -> Iterator[tuple[IPAddress, str]]:
-        """Each address that is given out, with the host veth of who has it. A lease whose veth is gone is dead."""
-        for path in sorted(self.leases.iterdir()) if self.leases.is_dir() else ():
-            try:
-                address = IPAddress(path.name)
-                container_id, _, ifname = path.read_bytes().decode().partition("\r\n")
-            except (AddrFormatError, ValueError, OSError):
-                continue  # the store's own files, and leases that were released a moment ago
-            yield address, host_veth(container_id.strip(), ifname.strip() or "eth0")
+        """Each address that the plugin gave out, with the host veth of who has it: one that is gone has none."""
+        for veth in self.leases.attachments():
+            for address in self.leases.of_attachment(veth):
+                yield IPAddress(address), veth
+
+    def used(self) -> list[IPAddress]:
+        """The addresses that are given out, by whomever."""
+        names = os.listdir(self.leases.path) if os.path.isdir(self.leases.path) else []
+        return [IPAddress(name) for name in names if valid_ipv4(name) or valid_ipv6(name)]
 
     def install_plugins(self) -> Iterator[str]:
         """Put the plugin where the runtime looks, and what its chain needs and is missing; what was done, in words.

@@ -48,7 +48,7 @@ class Lookup(Collector):
     def collect(self) -> Iterator[Metric]:
         """Look at leases, links and the last look at all else."""
         agent = self._agent
-        yield from ranges(agent.ranges, [address for address, _ in agent.host.attachments()])
+        yield from ranges(agent.ranges, agent.host.used())
         yield gauge("attachments", "Pods' cables that are plugged into the bridge", agent.attachments())
         yield gauge("routes_wanted", "Routes to other nodes' pods that should be there", agent.routes_wanted)
         yield gauge("routes_there", "Of these, the ones that are there", agent.routes_there)

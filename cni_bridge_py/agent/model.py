@@ -8,6 +8,8 @@ from typing import Any
 
 from netaddr import IPAddress, IPNetwork
 
+from cni_bridge_py.addresses import InterfaceAddress
+
 BRIDGE = "cni0"
 """The bridge of the cluster's pods on each node."""
 
@@ -77,7 +79,7 @@ class Link:
 
     name: str
     mtu: int
-    addresses: tuple[IPNetwork, ...] = ()
+    addresses: tuple[InterfaceAddress, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Found:
     plugins: names in the directory of plugins.
     configuration: what is in our file; None where there is none that can be read.
     first: the name of the file that the runtime takes; "" where there is none.
-    pods: the addresses of pods that run, by their leases and cables.
+    pods: the addresses of pods that are plugged in.
     """
 
     links: tuple[Link, ...] = ()
@@ -125,7 +127,7 @@ class Wanted:
 
     routes: Mapping[Route, str] = field(default_factory=dict)
     configuration: Mapping[str, Any] | None = None
-    former_gateways: tuple[IPNetwork, ...] = ()
+    former_gateways: tuple[InterfaceAddress, ...] = ()
     keeps_others: bool = False
     problems: tuple[Problem, ...] = ()
 
@@ -155,7 +157,7 @@ class DeleteRoute:
 class RemoveGateway:
     """Take the gateway of a podCIDR that this node had before off the bridge."""
 
-    address: IPNetwork
+    address: InterfaceAddress
 
     def __str__(self) -> str:
         return f"address {self.address}: removed from {BRIDGE}, this node's podCIDR has changed"

@@ -10,6 +10,7 @@ from typing import Any
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, cidr_merge
 
+from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.agent.model import (
     BRIDGE,
     CONFIGURATION,
@@ -141,9 +142,9 @@ def subnets(configuration: Mapping[str, Any] | None) -> list[IPNetwork]:
         return []
 
 
-def gateway(subnet: IPNetwork) -> IPNetwork:
+def gateway(subnet: IPNetwork) -> InterfaceAddress:
     """The gateway of a subnet's pods, with the length of the prefix: the bridge's address."""
-    return IPNetwork((subnet.first + 1, subnet.prefixlen), version=subnet.version)
+    return InterfaceAddress((subnet.first + 1, subnet.prefixlen), subnet.version)
 
 
 def _routes(me: str, nodes: Mapping[str, Node], found: Found) -> tuple[dict[Route, str], list[Problem]]:
@@ -159,7 +160,7 @@ def _routes(me: str, nodes: Mapping[str, Node], found: Found) -> tuple[dict[Rout
             continue
         for cidr in node.pod_cidrs:
             way = _way(cidr, node, reach)
-            if any(cidr in each or each in cidr for each in own) or cidr in owners:
+            if any(overlap(cidr, each) for each in own) or cidr in owners:
                 reason = "PodCIDROverlaps"
                 message = f"the podCIDR {cidr} of {node.name} overlaps that of {owners.get(cidr, me)}: no route to it"
             elif not isinstance(way, IPAddress):
@@ -204,7 +205,7 @@ def _is_anothers(route: FoundRoute) -> bool:
     return route.protocol != PROTOCOL and route.table == MAIN_TABLE and route.priority == PRIORITY[route.dst.version]
 
 
-def _former(own: Node, found: Found) -> tuple[list[IPNetwork], tuple[IPNetwork, ...]]:
+def _former(own: Node, found: Found) -> tuple[list[IPNetwork], tuple[InterfaceAddress, ...]]:
     """What is left of podCIDRs that this node had before: those with pods, and gateways that the bridge can do without.
 
     Both stay in the configuration until a later look finds nothing left: whoever is killed between has forgotten none.

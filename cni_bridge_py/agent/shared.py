@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from netaddr import IPNetwork
+from pyroute2 import IPRoute
 
 from cni_bridge_py.agent.reconcile import gateway
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.cni.result import IPConfig
-from cni_bridge_py.config import read_config
+from cni_bridge_py.config import NetworkConfig, read_config
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError
-from cni_bridge_py.wiring import plan
+from cni_bridge_py.wiring import names, packet_filter, plan
 from cni_bridge_py.wiring.names import Links
+from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, altnames, read_altnames
 from cni_bridge_py.wiring.step import Explained
 
 
@@ -31,10 +33,9 @@ def mend(configuration: Mapping[str, Any] | None) -> Iterator[str]:
     kernel = Kernel()
     if not kernel.host.link(config.bridge) or not config.ipam:
         return
-    subnets = [IPNetwork(str(each.subnet)) for ranges in config.ipam.range_sets for each in ranges]
-    ips = [IPConfig(str(each := gateway(subnet)), str(each.ip)) for subnet in subnets]
+    gateways = [gateway(each.subnet) for ranges in config.ipam.range_sets for each in ranges]
     links = Links(config.bridge, bridge_mac="", host="", host_mac="", pod="", pod_mac="", mtu=0)
-    for step in plan.shared(config, links, ips):
+    for step in plan.shared(config, links, [IPConfig(each, each.ip) for each in gateways]):
         try:
             step.check(kernel)
         except (CniError, NetlinkError, OSError) as wrong:
@@ -42,3 +43,29 @@ def mend(configuration: Mapping[str, Any] | None) -> Iterator[str]:
                 step.apply(kernel)
                 step.check(kernel)
             yield f"{wrong.msg if isinstance(wrong, CniError) else wrong}: mended"
+    yield from _change_exceptions(kernel, config)
+
+
+def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[str]:
+    """Have pods that were made when the cluster had other nodes go to the pods of all that it has now unmasqueraded."""
+    exceptions = Exceptions(tuple(config.non_masquerade_cidrs))
+    for pod in read_altnames(kernel.host.links(), exceptions):
+        ours = pod.owner == names.host_veth_mac(config.name, pod.host)
+        if ours and pod.masqueraded and pod.exceptions.digest != exceptions.digest:
+            with Explained(f"the exceptions of {pod.host}"):
+                packet_filter.change_exceptions(kernel, pod, exceptions)
+                _write(pod, exceptions)
+            yield f"{pod.host}: not masqueraded towards {', '.join(map(str, exceptions.networks))}"
+
+
+def _write(pod: PodFilter, exceptions: Exceptions) -> None:
+    """Write the exceptions on the pod's host veth in place of those that are written there."""
+    before, after = altnames(pod), altnames(replace(pod, exceptions=exceptions))
+    with IPRoute() as ip:
+        (index,) = ip.link_lookup(ifname=pod.host)
+        for name in before:
+            if name not in after:
+                ip.link("property_del", index=index, altname=name)
+        for name in after:
+            if name not in before:
+                ip.link("property_add", index=index, altname=name)

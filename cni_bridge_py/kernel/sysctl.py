@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-root = "/proc/sys"
-"""Where the parameters are; in a container with a read-only /proc, wherever it has them mounted a second time."""
+net = "/proc/sys/net"
+"""Where those of net/ are; in a container, whose /proc/sys is read-only, where they are mounted a second time."""
 
 
 def path_of(name: str) -> str:
     """The file of a parameter, `net/ipv4/ip_forward`; slashes, since interface names may hold dots."""
-    return f"{root}/{name}"
+    return net + name.removeprefix("net") if name.startswith("net/") else f"/proc/sys/{name}"
 
 
 def exists(name: str) -> bool:

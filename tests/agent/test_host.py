@@ -151,8 +151,8 @@ def test_plugins_of_others_stay_and_an_older_one_of_ours_is_replaced(agents: Age
     node.write("/opt/cni/bin/cni-bridge-py", "an older one")
     ready(agents.start())
     assert (node.root / "opt/cni/bin/portmap").read_text() == "another's"
-    ours = (agents.plugins / "cni-bridge-py").read_text()
-    assert (node.root / "opt/cni/bin/cni-bridge-py").read_text() == ours
+    ours = (agents.plugins / "cni-bridge-py").read_bytes()
+    assert (node.root / "opt/cni/bin/cni-bridge-py").read_bytes() == ours
 
 
 def test_a_node_without_portmap_gets_a_chain_without_it(agents: Agents) -> None:
@@ -253,3 +253,24 @@ def test_metrics_tell_addresses_and_attachments(agents: Agents, plugin: Plugin) 
     plugin.delete(node, section(node), pod)
     eventually(lambda: agent.metric("attachments"), 1)
     assert agent.metric("addresses_used", range="10.244.1.0/24") == 1
+
+
+def test_pods_that_are_there_are_not_masqueraded_towards_nodes_that_join(agents: Agents, plugin: Plugin) -> None:
+    (one,) = agents.boot(ONE)
+    agent = agents.start()
+    ready(agent)
+    pod = add(one, plugin)
+    agents.boot(THREE)
+    second = agents.start("worker3")
+    ready(second)
+    far = add(agents.nodes["worker3"], plugin)
+    eventually(lambda: section(one)["nonMasqueradeCIDRs"][0:2], ["10.244.1.0/24", "10.244.3.0/24"])
+    with far.serve() as server:
+        eventually(lambda: pod.seen_as(far.addresses()[0].partition("/")[0]), "10.244.1.2")
+        assert pod.seen_as(far.addresses()[1].partition("/")[0]) == "fd00:10:244:1::2"
+        server.kill()
+    # What is put back after a flush is what there was before it.
+    one.run("nft", "flush", "ruleset")
+    eventually(lambda: "10.244.3.0/24" in one.run("nft", "list", "ruleset").stdout)
+    # Nothing is left of the exceptions that no pod has any more.
+    assert one.run("nft", "list", "ruleset").stdout.count("chain masquerade-") == 1

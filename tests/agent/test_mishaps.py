@@ -51,8 +51,8 @@ def litter(node: Node) -> list[str]:
 
 def is_whole(node: Node, plugins: Path) -> bool:
     """Whether what can be seen of the configuration and the plugin is all there: the old one, the new one, or none."""
-    plugin = (node.root / "opt/cni/bin/cni-bridge-py").read_text()
-    assert plugin in ("an older one", (plugins / "cni-bridge-py").read_text())
+    plugin = (node.root / "opt/cni/bin/cni-bridge-py").read_bytes()
+    assert plugin in (b"an older one", (plugins / "cni-bridge-py").read_text())
     return configuration(node) is None or subnets(node) == ONE.pod_cidrs
 
 
@@ -95,7 +95,7 @@ def assert_mended(agents: Agents, node: Node, agent: AgentProcess) -> None:
     eventually(lambda: agent.get("/readyz"), "ok\n")
     assert our_routes(node) == routes_to(TWO, THREE)
     assert subnets(node) == ONE.pod_cidrs
-    assert (node.root / "opt/cni/bin/cni-bridge-py").read_text() == (agents.plugins / "cni-bridge-py").read_text()
+    assert (node.root / "opt/cni/bin/cni-bridge-py").read_bytes() == (agents.plugins / "cni-bridge-py").read_bytes()
     assert litter(node) == []
     agent.kill()
 

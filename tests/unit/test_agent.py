@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from netaddr import IPAddress, IPNetwork
 
+from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.agent.kubernetes import NodeObject, decode, node
 from cni_bridge_py.agent.model import (
     BRIDGE,
@@ -79,7 +80,7 @@ def hosts(draw: st.DrawFn) -> Found:
     found = draw(st.lists(routes(), max_size=8, unique_by=lambda each: (each.dst, each.table, each.priority)))
     gateways = draw(st.sets(numbers, max_size=3))
     bridge = Link(BRIDGE, 1500, tuple(gateway(pod_cidr(version, each)) for each in gateways for version in (4, 6)))
-    uplink = Link("eth0", 1450, (IPNetwork("172.18.0.2/16"), IPNetwork("fc00:f853:ccd:e793::2/64")))
+    uplink = Link("eth0", 1450, (parse_address("172.18.0.2/16"), parse_address("fc00:f853:ccd:e793::2/64")))
     pods = tuple(IPAddress(pod_cidr(4, each).first + 5, 4) for each in draw(st.sets(numbers, max_size=3)))
     plugins = draw(st.sampled_from([frozenset({"portmap"}), frozenset[str]()]))
     return Found((uplink, bridge), (*UPLINK, *found), plugins, None, draw(st.sampled_from(["", "05-x.conf"])), pods)
