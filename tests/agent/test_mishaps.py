@@ -52,7 +52,7 @@ def litter(node: Node) -> list[str]:
 def is_whole(node: Node, plugins: Path) -> bool:
     """Whether what can be seen of the configuration and the plugin is all there: the old one, the new one, or none."""
     plugin = (node.root / "opt/cni/bin/cni-bridge-py").read_bytes()
-    assert plugin in (b"an older one", (plugins / "cni-bridge-py").read_text())
+    assert plugin in (b"an older one", (plugins / "cni-bridge-py").read_bytes())
     return configuration(node) is None or subnets(node) == ONE.pod_cidrs
 
 
