@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "cni-bridge-py.test/busybox:1"
@@ -33,19 +34,31 @@ def root_file_system() -> bytes:
     return buffer.getvalue()
 
 
-def write_archive(path: Path, machine: str) -> None:
-    """Write an image of the `docker save` format whose command sleeps for ever.
+def directory(path: Path) -> bytes:
+    """A tar archive of a directory."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(path, "")
+    return buffer.getvalue()
+
+
+def write_archive(
+    path: Path, machine: str, *, name: str = NAME, layer: bytes = b"", entrypoint: Sequence[str] = ()
+) -> None:
+    """Write an image of the `docker save` format, whose command sleeps for ever unless told otherwise.
 
     machine: the kernel's name of the architecture (`uname -m`).
+    layer: the root file system, as a tar archive (default: busybox).
     """
-    layer = root_file_system()
+    layer = layer or root_file_system()
+    command = {"Entrypoint": list(entrypoint)} if entrypoint else {"Cmd": ["/bin/sleep", "infinity"]}
     config = {
         "architecture": ARCHITECTURES.get(machine, machine),
         "os": "linux",
-        "config": {"Cmd": ["/bin/sleep", "infinity"], "Env": ["PATH=/bin"]},
+        "config": {**command, "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(path, mode="w") as archive:
         _add_file(archive, "config.json", json.dumps(config).encode())
         _add_file(archive, "layer.tar", layer)

@@ -220,12 +220,22 @@ class Containerd:
         self.node.run(*command, archive)
         self._wait("the image to be known", self._has_image)
 
+    def has_network(self) -> bool:
+        """Whether containerd has found a configuration, and can run pods."""
+        return self._is({"NetworkReady"})
+
     def _is_ready(self) -> bool:
+        return self._is(self._conditions_needed())
+
+    def _conditions_needed(self) -> set[str]:
+        return {"RuntimeReady", "NetworkReady"}
+
+    def _is(self, wanted: set[str]) -> bool:
         try:
             conditions = self.call("Status").status.conditions
         except grpc.RpcError:
             return False
-        return all(condition.status for condition in conditions if condition.type in ("RuntimeReady", "NetworkReady"))
+        return wanted <= {condition.type for condition in conditions if condition.status}
 
     def _has_image(self) -> bool:
         return bool(self.call("ImageStatus", image={"image": image.NAME}).image.id)
