@@ -1,50 +1,44 @@
 """What `install.sh --kind` does: a kind cluster whose every pod is wired by this plugin.
 
-Each node gets the bundle, install.sh and its own configuration, and runs install.sh itself, so that a node is installed
-like any other machine. All of it can be done again, which repairs a node that was restarted or joined later.
+The cluster gets the agent's image and its manifest; what nodes need, their agents do, also for those that restart or
+join later.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import re
+import shlex
+import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cni_bridge_py.cli.cluster import FLUSH_ROUTES, ClusterNode, NodeRoute, conflist, routes
-
-STAGE = "/opt/cni-bridge-py"
-"""Where a node keeps what it is installed from. Not /tmp, which is lost with a restart."""
+from cni_bridge_py.agent.model import CONFIGURATION, PROTOCOL
 
 MADE_HERE = "/opt/cni-bridge-py.made-here"
 """A file on the nodes of a cluster that was made here, and is taken away by --uninstall.
 
-On the nodes, because they can be asked and told also where Kubernetes does not answer.
+On the nodes, because they can be asked also where Kubernetes does not answer, or they are stopped.
 """
 
-PLACES = ("--bin-dir", "/opt/cni/bin", "--conf-dir", "/etc/cni/net.d")
-"""Where the containerd of a kind node looks."""
-
-UPLINK_MTU = "/sys/class/net/eth0/mtu"
-"""Of a kind node's link to the others."""
-
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-CIDRS_SECONDS = 120
+DAEMON_SET = "daemonset/cni-bridge-py"
+LABEL = "app.kubernetes.io/name=cni-bridge-py"
+ANSWER_SECONDS = 120
 READY_SECONDS = 300
-GLIBC = re.compile(rb"GLIBC_(\d+)\.(\d+)")
+INTERRUPTED = 130
+"""The exit status of who was interrupted, as shells have it: 128 and the signal's number."""
 
 T = TypeVar("T")
 
@@ -55,11 +49,21 @@ class KindError(Exception):
     """Something that a person has to see to; the text says what."""
 
 
+@dataclass(frozen=True)
+class ClusterNode:
+    """A node as Kubernetes has it: its name, its own part of the cluster's pod range, and its addresses."""
+
+    name: str
+    pod_cidrs: list[str]
+    addresses: list[str]
+
+
 class Cluster:
     """A kind cluster, asked and told through docker, kind and kubectl."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.context = f"kind-{name}"
         self._kubeconfig = tempfile.NamedTemporaryFile(prefix="cni-bridge-py-")  # noqa: SIM115 (lives as long as this)
 
     def exists(self) -> bool:
@@ -70,18 +74,24 @@ class Cluster:
         """Make the cluster, and mark it as made here, or leave none. kind shows its own progress."""
         command = ["kind", "create", "cluster", "--name", self.name, "--config", str(config)]
         command += ["--image", image] if image else []
-        if subprocess.run(command).returncode != 0:
-            raise KindError(f"{' '.join(command)} failed; what it said is above")
         try:
+            if subprocess.run(command).returncode != 0:
+                raise KindError(f"{' '.join(command)} failed; what it said is above")
             for node in self.node_names():
                 on_node(node, "touch", MADE_HERE)
         except KindError as error:
             self.delete()
-            raise KindError(f"{error}; so the cluster {self.name}, which had just been made, was deleted") from None
+            raise KindError(f"{error}; what there was of the cluster {self.name} is deleted") from None
+        except KeyboardInterrupt:
+            # kind itself was interrupted, too, and leaves what it has made so far.
+            say(f"Interrupted: deleting what there is of the cluster {self.name}")
+            self.delete()
+            raise
 
     def was_made_here(self) -> bool:
         """Whether `create` made the cluster, in this run or an earlier one."""
-        return any(is_there(node, MADE_HERE) for node in self.node_names())
+        # docker reads files of containers that are stopped, too.
+        return any(run_ok("docker", "cp", f"{node}:{MADE_HERE}", "-") for node in self.node_names())
 
     def delete(self) -> None:
         """Take the cluster away."""
@@ -93,52 +103,64 @@ class Cluster:
             Path(self._kubeconfig.name).write_text(run("kind", "get", "kubeconfig", "--name", self.name))
         return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments, data=data)
 
+    def ensure_context(self) -> None:
+        """Have the user's own kubectl know the cluster, so that the commands that are shown can be copied."""
+        if self.context not in run("kubectl", "config", "get-contexts", "--output=name").split():
+            run("kind", "export", "kubeconfig", "--name", self.name)
+
     def node_names(self) -> list[str]:
         """The nodes as kind has them, whether or not Kubernetes answers."""
         names = run("kind", "get", "nodes", "--name", self.name).split()
         # kind counts the proxy before several control planes among them.
         return [name for name in names if name != f"{self.name}-external-load-balancer"]
 
+    def refuse_stopped(self) -> None:
+        """Raise KindError where a node's container does not run, with the command that starts it."""
+        names = self.node_names()
+        states = run("docker", "inspect", "--format", "{{.State.Running}}", *names).split()
+        stopped = [name for name, state in zip(names, states, strict=True) if state != "true"]
+        if stopped:
+            raise KindError(f"stopped: {', '.join(stopped)}. Start first: docker start {' '.join(stopped)}")
+
     def node_objects(self) -> list[dict[str, Any]]:
         """The nodes as Kubernetes has them."""
         items: list[dict[str, Any]] = json.loads(self.kubectl("get", "nodes", "--output=json"))["items"]
         return items
 
-    def nodes(self) -> list[ClusterNode]:
-        """The nodes, once Kubernetes knows the pod range and the present addresses of each."""
-        return wait("Waiting for Kubernetes to know each node's podCIDR and address", CIDRS_SECONDS, self._known_nodes)
+    def apply(self, manifest: Path) -> None:
+        """Have an agent on each node, with the image that was loaded last."""
+        ask = ("--namespace=kube-system", "get", DAEMON_SET, "--ignore-not-found", "--output=name")
+        what = "Waiting for Kubernetes to answer"
+        known = wait(what, ANSWER_SECONDS, lambda: self.kubectl(*ask))
+        self.kubectl("apply", f"--filename={manifest}")
+        if known:
+            # The image's name is the one that it had before, so nothing has changed for Kubernetes.
+            self.kubectl("--namespace=kube-system", "rollout", "restart", DAEMON_SET)
 
-    def _known_nodes(self) -> list[ClusterNode]:
-        nodes = [cluster_node(each) for each in self.node_objects()]
+    def wait_ready(self) -> list[ClusterNode]:
+        """Wait until every node that kind has is Ready, with an agent of the newest image; the nodes."""
+        nodes = wait("Waiting for every node to be Ready", READY_SECONDS, self._ready_nodes)
+        rollout = ("rollout", "status", DAEMON_SET, f"--timeout={READY_SECONDS}s")
+        self.kubectl("--namespace=kube-system", *rollout)
+        return nodes
+
+    def _ready_nodes(self) -> list[ClusterNode]:
+        objects = self.node_objects()
+        nodes = [cluster_node(each) for each in objects]
+        missing = sorted(set(self.node_names()) - {node.name for node in nodes})
+        if missing:
+            raise KindError(
+                f"kind has {', '.join(missing)}, of which Kubernetes does not know. If that cluster was never "
+                f"finished: kind delete cluster --name {self.name}"
+            )
         without = [node.name for node in nodes if not node.pod_cidrs]
         if without:
             raise KindError(f"no podCIDR for {', '.join(without)}: is podSubnet set in the cluster's configuration?")
-        for node in nodes:
-            # docker may give a node that was restarted another address; the kubelet tells it a little later.
-            if not set(node.addresses) <= set(on_node(node.name, "hostname", "-I").split()):
-                raise KindError(f"{node.name} has other addresses now than {', '.join(node.addresses)}")
-        return [replace(node, mtu=int(on_node(node.name, "cat", UPLINK_MTU))) for node in nodes]
-
-    def pod_cidrs(self) -> list[str]:
-        """The whole cluster's pod range, of each IP version."""
-        path = "jsonpath={.data.ClusterConfiguration}"
-        configuration = self.kubectl(
-            "--namespace=kube-system", "get", "configmap", "kubeadm-config", f"--output={path}"
-        )
-        found = re.search(r"^\s*podSubnet:\s*\"?([^\s\"]+)", configuration, re.MULTILINE)
-        if not found:
-            raise KindError("the cluster has no podSubnet: name one in its configuration, as kind-config.yaml does")
-        return found[1].split(",")
-
-    def wait_ready(self) -> None:
-        """Wait until every node is Ready."""
-        wait("Waiting for every node to be Ready", READY_SECONDS, self._refuse_unready)
-
-    def _refuse_unready(self) -> None:
-        names = [each["metadata"]["name"] for each in self.node_objects() if not is_ready(each)]
+        names = [each["metadata"]["name"] for each in objects if not is_ready(each)]
         if names:
-            look = f"kubectl --context kind-{self.name} describe node {names[0]}"
+            look = f"kubectl --context {self.context} describe node {names[0]}"
             raise KindError(f"not Ready: {', '.join(names)}. Look at: {look}")
+        return nodes
 
 
 def cluster_node(node: dict[str, Any]) -> ClusterNode:
@@ -179,15 +201,14 @@ def run(*command: str, data: bytes | None = None) -> str:
     return done.stdout.decode()
 
 
-def on_node(node: str, *command: str, data: bytes | None = None) -> str:
+def run_ok(*command: str) -> bool:
+    """Run a command; whether it succeeds."""
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def on_node(node: str, *command: str) -> str:
     """Run a command on a node."""
-    interactive = ["--interactive"] if data is not None else []
-    return run("docker", "exec", *interactive, node, *command, data=data)
-
-
-def is_there(node: str, path: str) -> bool:
-    """Whether a node has a file of that path."""
-    return on_node(node, "sh", "-c", f"test ! -e {path} || echo yes").strip() == "yes"
+    return run("docker", "exec", node, *command)
 
 
 def say(text: str) -> None:
@@ -195,98 +216,103 @@ def say(text: str) -> None:
     show.print(text, soft_wrap=True)
 
 
-def glibc_needed(bundle: Path) -> tuple[int, int]:
-    """The newest glibc that a file of the bundle asks for."""
-    found = (GLIBC.findall(file.read_bytes()) for file in bundle.rglob("*") if file.is_file())
-    return max((int(major), int(minor)) for versions in found for major, minor in versions)
+def image_name(manifest: Path) -> str:
+    """The image that the manifest names."""
+    documents = yaml.safe_load_all(manifest.read_text())
+    (daemon_set,) = (each for each in documents if each["kind"] == "DaemonSet")
+    return str(daemon_set["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def refuse_old_glibc(node: str, needed: tuple[int, int]) -> None:
-    """Raise KindError when the bundle cannot run on the node."""
-    has = re.search(r"(\d+)\.(\d+)", on_node(node, "getconf", "GNU_LIBC_VERSION"))
-    if not has or (int(has[1]), int(has[2])) < needed:
-        version = has[0] if has else "unknown"
-        raise KindError(
-            f"node {node} has glibc {version}, and the executable was built for {needed[0]}.{needed[1]} or newer. "
-            "Build it on an older system (docker run of an older Debian, which --kind tries first), or take a newer "
-            "node image with --image"
-        )
+def build_image(checkout: Path, name: str) -> None:
+    """Build the agent's image of what this machine has; no registry is asked."""
+    plugin, root = checkout / ".build/dist/cni-bridge-py", checkout / ".build/image"
+    show.print(f"Building the image {name}")
+    make = (sys.executable, "-m", "deploy.image", "--plugin", str(plugin), "--output", str(root))
+    done = subprocess.run(make, cwd=checkout, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise KindError(f"the image's files could not be made: {done.stderr.strip()}")
+    dockerfile = str(checkout / "deploy/Dockerfile")
+    run("docker", "build", "--quiet", "--file", dockerfile, "--target", "here", "--tag", name, str(root))
 
 
-def stage(checkout: Path, bundle: Path, configuration: dict[str, Any]) -> bytes:
-    """What a node is installed from, as a tar file: install.sh, and what it expects beside it."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(checkout / "install.sh", "install.sh")
-        tar.add(bundle, ".build/dist")
-        content = json.dumps(configuration, indent=2).encode() + b"\n"
-        entry = tarfile.TarInfo("conf/10-bridge.conflist")
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+def picture(name: str, nodes: list[ClusterNode]) -> Table:
+    """The nodes, in a table that 80 columns hold."""
+    table = Table(title=f"cluster {name}", title_justify="left")
+    for heading in ("node", "pods", "address"):
+        table.add_column(heading, overflow="fold")
+    for node in nodes:
+        table.add_row(node.name.removeprefix(f"{name}-"), "\n".join(node.pod_cidrs), "\n".join(node.addresses))
+    return table
 
 
-def install_on(node: str, files: bytes) -> bool:
-    """Install the plugin on a node; return whether the node has bridge netfilter."""
-    on_node(node, "sh", "-c", f"rm -rf {STAGE}.new && mkdir -p {STAGE}.new")
-    on_node(node, "tar", "-x", "-f", "-", "--no-same-owner", "-C", f"{STAGE}.new", data=files)
-    on_node(node, "sh", "-c", f"rm -rf {STAGE} && mv {STAGE}.new {STAGE}")
-    said = on_node(node, f"{STAGE}/install.sh", "--no-build", "--conf", "10-bridge.conflist", *PLACES)
-    for warning in (line for line in said.splitlines() if line.startswith("WARNING")):
-        say(f"[yellow]{node}: {warning}")
-    on_node(node, "sh", "-c", f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true")
-    return is_there(node, BRIDGE_NETFILTER)
+def load_bridge_netfilter(node: str) -> bool:
+    """Have the kernel's br_netfilter, which the agent may not load; whether it is there."""
+    load = f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true; test ! -e {BRIDGE_NETFILTER} || echo yes"
+    return on_node(node, "sh", "-c", load).strip() == "yes"
 
 
-def ways(nodes: list[ClusterNode]) -> dict[str, list[NodeRoute]]:
-    """Each node's routes, by its name. Raises KindError where there is no way to a node's pods."""
-    try:
-        return {node.name: routes(node, nodes) for node in nodes}
-    except ValueError as error:
-        raise KindError(f"{error}. Look at: docker network inspect kind") from None
-
-
-def install(checkout: Path, bundle: Path, cluster: Cluster, config: Path, image: str | None) -> None:
+def install(checkout: Path, cluster: Cluster, config: Path, image: str | None) -> None:
     """Have a cluster whose every pod is wired by this plugin."""
+    if cluster.exists():
+        cluster.refuse_stopped()
+    manifest = checkout / "deploy/cni-bridge-py.yaml"
+    name = image_name(manifest)
+    build_image(checkout, name)
     if not cluster.exists():
         cluster.create(config, image)
-    nodes = cluster.nodes()
-    needed = glibc_needed(bundle)
-    for node in nodes:
-        refuse_old_glibc(node.name, needed)
-    cluster_cidrs, ways_of = cluster.pod_cidrs(), ways(nodes)
-    table = Table("node", "pods", "address", "Services from the same node")
-    for node in nodes:
-        with show.status(f"Installing on {node.name}"):
-            netfilter = install_on(node.name, stage(checkout, bundle, conflist(node, cluster_cidrs)))
-            for route in ways_of[node.name]:
-                on_node(node.name, *route.command)
-        works = "yes" if netfilter else "[yellow]no: the kernel has no br_netfilter"
-        table.add_row(node.name, ", ".join(node.pod_cidrs), ", ".join(node.addresses), works)
-    cluster.wait_ready()
-    show.print(table)
-    say(f"Every node is Ready. Try: kubectl --context kind-{cluster.name} get pods --all-namespaces -o wide")
+    with show.status(f"Loading {name} into the nodes"):
+        run("kind", "load", "docker-image", "--name", cluster.name, name)
+    without = [node for node in cluster.node_names() if not load_bridge_netfilter(node)]
+    cluster.apply(manifest)
+    nodes = cluster.wait_ready()
+    cluster.ensure_context()
+    show.print(picture(cluster.name, nodes))
+    if without:
+        say("[yellow]The kernel has no br_netfilter: a Service does not answer pods of its backend's own node. On the")
+        say("[yellow]machine that runs docker: modprobe br_netfilter")
+    say(f"Every node is Ready. Try: kubectl --context {cluster.context} get pods --all-namespaces -o wide")
 
 
-def uninstall(cluster: Cluster) -> None:
-    """Undo it: take away the cluster if it was made here, else the plugin and the routes from its nodes."""
+def uninstall(checkout: Path, cluster: Cluster) -> None:
+    """Undo it: take away the cluster if it was made here, else the agents and what they did from its nodes."""
     if not cluster.exists():
         raise KindError(f"there is no kind cluster {cluster.name}")
     if cluster.was_made_here():
         cluster.delete()
         say(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
         return
+    cluster.refuse_stopped()
+    manifest = checkout / "deploy/cni-bridge-py.yaml"
+    delete = ("delete", f"--filename={manifest}", "--ignore-not-found")
+    try:
+        cluster.kubectl("--request-timeout=10s", *delete, "--wait=false")
+    except KindError as error:
+        say(f"[yellow]Kubernetes does not answer ({error}).")
+        say(f"[yellow]When it does again: kubectl --context {cluster.context} {' '.join(delete)}")
     for node in cluster.node_names():
-        for command in FLUSH_ROUTES:
-            on_node(node, *command)
-        on_node(
-            node,
-            "sh",
-            "-c",
-            f"test ! -e {STAGE} || {{ {STAGE}/install.sh --uninstall {' '.join(PLACES)} && rm -rf {STAGE}; }}",
-        )
-        say(f"{node}: the plugin, its configuration and its routes are gone")
-    say("Pods keep their network until they are deleted, and that waits for another CNI plugin, as new ones do.")
+        on_node(node, "sh", "-c", undo(image_name(manifest)))
+        say(f"{node}: the agent, the plugin, its configuration and its routes are gone")
+    say(
+        "Pods that run keep their network to their own node and its pods, and lose the pods of other nodes. To delete "
+        "them, and to start new ones, waits for another CNI plugin."
+    )
+
+
+def undo(image: str) -> str:
+    """What takes the agent off a node, and what it did there, as a shell script.
+
+    First the image, without which the kubelet cannot start the agent again where Kubernetes does not answer.
+    """
+    flush = [f"ip -{version} route flush protocol {PROTOCOL}" for version in (4, 6)]
+    return "\n".join(
+        [
+            f"crictl rmi {shlex.quote(image)} >/dev/null 2>&1",
+            f"for pod in $(crictl pods --quiet --label {LABEL}); do crictl rmp --force $pod >/dev/null; done",
+            f"rm -f /etc/cni/net.d/{CONFIGURATION} /opt/cni/bin/cni-bridge-py",
+            *flush,
+            "true",
+        ]
+    )
 
 
 def main() -> int:
@@ -298,16 +324,20 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--image")
     arguments = parser.parse_args()
+    # Whoever ends this otherwise means the same as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cluster = Cluster(arguments.name)
     try:
         if arguments.action == "install":
-            bundle = arguments.checkout / ".build" / "dist"
-            cluster = Cluster(arguments.name)
-            install(arguments.checkout, bundle, cluster, arguments.config, arguments.image)
+            install(arguments.checkout, cluster, arguments.config, arguments.image)
         else:
-            uninstall(Cluster(arguments.name))
+            uninstall(arguments.checkout, cluster)
     except KindError as error:
         print(f"install.sh: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("install.sh: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
