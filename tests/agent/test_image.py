@@ -14,9 +14,12 @@ from cni_bridge_py.agent.model import BRIDGE, NETWORK
 from deploy import image
 from tests.agent.apiserver import MANIFEST, PORT
 from tests.agent.ground import CONFLIST, OUTSIDE, SERVICE_ACCOUNT, Ground, eventually, our_routes, routes_to, spec
+from tests.containerd.conftest import containerd
 from tests.containerd.runtime import Containerd
 from tests.harness import Json, Node, Plugin
 from tests.image import directory, write_archive
+
+__all__ = ["containerd"]
 
 ONE, TWO = (spec(number, dual_stack=True) for number in (1, 2))
 
@@ -57,10 +60,11 @@ def archive(plugin: Plugin, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Kubelet(Containerd):
     """A node whose containerd does what a kubelet asks of it for the DaemonSet's pod."""
 
-    def __init__(self, ground: Ground, plugin: Plugin, archive: Path) -> None:
-        self._ground = ground
-        super().__init__(plugin, {"name": NETWORK, "plugins": [{"bridge": BRIDGE}]}, lambda: ground.boot(ONE))
-        self.node.run("ctr", "--namespace", "k8s.io", "images", "import", "--snapshotter", "native", archive)
+    def __init__(self, ground: Ground, plugin: Plugin, archive: Path, containerd: Path) -> None:
+        self._ctr = (containerd / "ctr", "--namespace", "k8s.io")
+        network = {"name": NETWORK, "plugins": [{"bridge": BRIDGE}]}
+        super().__init__(plugin, network, containerd, boot=lambda: ground.boot(ONE))
+        self.node.run(*self._ctr, "images", "import", "--no-unpack", archive)
 
     def configure(self) -> None:
         """Nothing: the agent does."""
@@ -116,6 +120,15 @@ class Kubelet(Containerd):
         account = {"container_path": f"/var/{SERVICE_ACCOUNT}", "host_path": f"/{SERVICE_ACCOUNT}", "readonly": True}
         return [*mounts, account]
 
+    def runs(self, container: str) -> bool:
+        """Whether a container runs."""
+        listed = self.node.run(*self._ctr, "tasks", "list").stdout.splitlines()
+        return any(container in line and "RUNNING" in line for line in listed)
+
+    def terminate(self, container: str) -> None:
+        """Tell a container to stop, as the kubelet does first."""
+        self.node.run(*self._ctr, "tasks", "kill", "--signal", "SIGTERM", container)
+
     @property
     def log(self) -> str:
         """What the agent said."""
@@ -124,11 +137,11 @@ class Kubelet(Containerd):
 
 
 @pytest.fixture
-def kubelet(root: None, plugin: Plugin, archive: Path) -> Iterator[Kubelet]:
+def kubelet(root: None, plugin: Plugin, archive: Path, containerd: Path) -> Iterator[Kubelet]:
     with Ground() as ground:
         ground.join(ONE)
         ground.api.put(TWO.name, TWO.pod_cidrs, TWO.addresses)
-        with Kubelet(ground, plugin, archive) as kubelet:
+        with Kubelet(ground, plugin, archive, containerd) as kubelet:
             yield kubelet
             print(kubelet.log)
 
@@ -164,13 +177,7 @@ def test_the_container_stops_when_it_is_told_to(kubelet: Kubelet) -> None:
     """As the first process of its container, it has to heed the signal on its own. What it made stays."""
     agent = kubelet.run_agent(["NET_ADMIN"])
     eventually(lambda: (kubelet.node.root / CONFLIST).exists())
-    ctr = ("ctr", "--namespace", "k8s.io", "tasks")
-
-    def runs() -> bool:
-        listed = kubelet.node.run(*ctr, "list").stdout.splitlines()
-        return any(agent in line and "RUNNING" in line for line in listed)
-
-    assert runs()
-    kubelet.node.run(*ctr, "kill", "--signal", "SIGTERM", agent)
-    eventually(runs, False)
+    assert kubelet.runs(agent)
+    kubelet.terminate(agent)
+    eventually(lambda: kubelet.runs(agent), False)
     assert our_routes(kubelet.node) == routes_to(TWO)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cni_bridge_py.cli.cluster import ClusterNode
+
 from cni_bridge_py.cli.kind import Cluster, KindError, cluster_node, on_node
 
 Json = dict[str, Any]

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 
 import pytest
-
 from cni_bridge_py.cli.cluster import ClusterNode
+
 from cni_bridge_py.cli.kind import is_ready, on_node
 from tests.kind.cluster import PORT, Json, KindCluster
 from tests.kind.conftest import install
