@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--kind-cluster", metavar="NAME", help="the kind cluster to test (default: one that is made)")
     parser.addoption(
+        "--node-image", metavar="IMAGE", help="the node image of a cluster that is made (default: kind's own)"
+    )
+    parser.addoption(
         "--test-image", metavar="IMAGE", default="busybox", help="what pods run in it (default: %(default)s)"
     )
 

@@ -131,7 +131,7 @@ class Cluster:
         """Have an agent on each node, with the image that was loaded last."""
         ask = ("--namespace=kube-system", "get", DAEMON_SET, "--ignore-not-found", "--output=name")
         what = "Waiting for Kubernetes to answer"
-        known = wait(what, ANSWER_SECONDS, lambda: self.kubectl(*ask))
+        known = wait(what, ANSWER_SECONDS, lambda: self.kubectl(*ask).strip())
         self.kubectl("apply", f"--filename={manifest}")
         if known:
             # The image's name is the one that it had before, so nothing has changed for Kubernetes.

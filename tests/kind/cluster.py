@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cni_bridge_py.cli.cluster import ClusterNode
-
-from cni_bridge_py.cli.kind import Cluster, KindError, cluster_node, on_node
+from cni_bridge_py.agent.model import NETWORK, PROTOCOL
+from cni_bridge_py.cli.kind import Cluster, ClusterNode, KindError, cluster_node, on_node
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 PORT = 8080
-LEASES = "/var/lib/cni/networks/kind"
+LEASES = f"/var/lib/cni/networks/{NETWORK}"
 CGI = "printf '%s\\n' '#!/bin/sh' 'echo Content-Type: text/plain' echo 'echo $REMOTE_ADDR'"
 
 RUNS = {
@@ -142,6 +141,55 @@ class KindCluster:
         """The addresses that are given out on a node, by the store's files."""
         names = on_node(node, "sh", "-c", f"ls {LEASES} 2>/dev/null || true").split()
         return {name for name in names if _is_address(name)}
+
+    @staticmethod
+    def routes(node: str) -> dict[str, str]:
+        """A node's routes of our protocol: destination -> gateway."""
+        found = [
+            each
+            for version in (4, 6)
+            for each in json.loads(on_node(node, "ip", "-j", f"-{version}", "route", "show", "protocol", str(PROTOCOL)))
+        ]
+        return {each["dst"]: each.get("gateway", "") for each in found}
+
+    def wanted_routes(self, node: str) -> dict[str, str]:
+        """The routes to the pods of all other nodes, as Kubernetes has these."""
+        others = [each for each in self.nodes() if each.name != node]
+        return {
+            cidr: next(each for each in other.addresses if (":" in each) == (":" in cidr))
+            for other in others
+            for cidr in other.pod_cidrs
+        }
+
+    @staticmethod
+    def metric(node: str, name: str) -> float:
+        """A metric of the node's agent; the sum of all that are of that name."""
+        page = on_node(node, "curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:9809/metrics")
+        found = re.findall(rf"^cni_bridge_py_{name}(?:{{.*}})? (\S+)$", page, re.MULTILINE)
+        return sum(map(float, found))
+
+    def problems(self) -> set[tuple[str, str]]:
+        """What agents told of nodes: the node, and the reason."""
+        events = json.loads(self.cluster.kubectl("--namespace=default", "get", "events", "--output=json"))["items"]
+        ours = [each for each in events if each.get("source", {}).get("component") == "cni-bridge-py"]
+        return {(each["involvedObject"]["name"], each["reason"]) for each in ours}
+
+    def agent(self, node: str) -> Json:
+        """The pod that is the node's agent."""
+        selector = ("--selector=app.kubernetes.io/name=cni-bridge-py", f"--field-selector=spec.nodeName={node}")
+        pods = json.loads(self.cluster.kubectl("--namespace=kube-system", "get", "pods", *selector, "--output=json"))
+        (pod,) = (each for each in pods["items"] if "deletionTimestamp" not in each["metadata"])
+        result: Json = pod
+        return result
+
+    def replace_node(self, name: str, pod_cidrs: list[str]) -> None:
+        """Have Kubernetes forget a node, and know it again with other podCIDRs; its kubelet goes on meanwhile."""
+        node = json.loads(self.cluster.kubectl("get", "node", name, "--output=json"))
+        metadata = {key: node["metadata"][key] for key in ("name", "labels", "annotations") if key in node["metadata"]}
+        spec = {**node["spec"], "podCIDR": pod_cidrs[0], "podCIDRs": pod_cidrs}
+        new = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
+        self.cluster.kubectl("delete", "node", name)
+        self.cluster.kubectl("create", "--filename=-", data=json.dumps(new).encode())
 
     @staticmethod
     def veths(node: str) -> set[str]:

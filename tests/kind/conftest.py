@@ -26,7 +26,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
         pytest.skip("docker does not answer")
     name = request.config.getoption("--kind-cluster")
     if not name:
-        install("--kind", NAME)
+        node_image = request.config.getoption("--node-image")
+        install("--kind", NAME, *(["--image", node_image] if node_image else []))
     running = KindCluster(name or NAME, request.config.getoption("--test-image"))
     request.config.stash[KEY] = running
     try:

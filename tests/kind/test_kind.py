@@ -9,11 +9,10 @@ from functools import partial
 from itertools import chain
 
 import pytest
-from cni_bridge_py.cli.cluster import ClusterNode
 
-from cni_bridge_py.cli.kind import is_ready, on_node
+from cni_bridge_py.cli.kind import ClusterNode, is_ready, on_node
+from tests.bundle import CHECKOUT
 from tests.kind.cluster import PORT, Json, KindCluster
-from tests.kind.conftest import install
 
 pytestmark = [pytest.mark.kind, pytest.mark.timeout(900)]
 
@@ -159,23 +158,138 @@ def _holds_its_pods_alone(cluster: KindCluster, node: str) -> None:
     assert len(cluster.veths(node)) == len(pods)
 
 
+# --- over a cluster's life ---
+
+
+def assert_whole(cluster: KindCluster) -> None:
+    """Every node is Ready, and has the ways to all others' pods and no more."""
+    assert [node["metadata"]["name"] for node in cluster.cluster.node_objects() if not is_ready(node)] == []
+    for node in cluster.nodes():
+        assert cluster.routes(node.name) == cluster.wanted_routes(node.name)
+
+
+def test_every_node_has_the_ways_to_all_others_pods(cluster: KindCluster) -> None:
+    assert_whole(cluster)
+    for node in cluster.nodes():
+        wanted = len(cluster.wanted_routes(node.name))
+        assert (cluster.metric(node.name, "routes_wanted"), cluster.metric(node.name, "routes_there")) == (wanted,) * 2
+
+
+def test_nothing_is_wrong(cluster: KindCluster) -> None:
+    assert cluster.problems() == set()
+    assert {node.name: cluster.metric(node.name, "problems") for node in cluster.nodes()} == {
+        node.name: 0 for node in cluster.nodes()
+    }
+
+
+def test_an_agent_takes_little_memory(cluster: KindCluster) -> None:
+    for node in cluster.nodes():
+        look = "grep VmRSS /proc/$(pgrep -f '^/agent/cni-bridge-py agent' | head -n 1)/status"
+        assert int(on_node(node.name, "sh", "-c", look).split()[1]) < 60 * 1024
+
+
+def test_routes_that_somebody_took_away_or_added_are_mended(
+    cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode]
+) -> None:
+    node, gateway = workers[0].name, workers[1].addresses[0]
+    own = next(cidr for cidr in workers[0].pod_cidrs if (":" in cidr) == (":" in gateway))
+    for version in ("-4", "-6"):
+        on_node(node, "ip", version, "route", "flush", "protocol", "152")
+    version = "-6" if ":" in own else "-4"
+    on_node(node, "ip", version, "route", "add", own, "via", gateway, "metric", "7", "protocol", "152")
+    cluster.eventually(lambda: assert_whole(cluster))
+
+
+def test_an_agent_that_is_deleted_comes_back(
+    cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], server: str, near: str, far: str
+) -> None:
+    """Pods reach one another meanwhile, and afterwards."""
+    name = cluster.agent(workers[0].name)["metadata"]["name"]
+    cluster.cluster.kubectl("--namespace=kube-system", "delete", "pod", name, "--wait=true")
+    for address in cluster.addresses("server"):
+        cluster.run("far", "ping", target=address)
+    rollout = ("rollout", "status", "daemonset/cni-bridge-py", "--timeout=120s")
+    cluster.cluster.kubectl("--namespace=kube-system", *rollout)
+    assert cluster.agent(workers[0].name)["metadata"]["name"] != name
+    assert_whole(cluster)
+
+
+def test_pods_go_on_without_the_agents(
+    cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], server: str, far: str
+) -> None:
+    manifest = f"--filename={CHECKOUT / 'deploy/cni-bridge-py.yaml'}"
+    cluster.cluster.kubectl("delete", manifest, "--wait=true")
+    try:
+        for address in cluster.addresses("server"):
+            assert cluster.fetch("far", f"{host(address)}:{PORT}") == "server"
+        # The plugin and its configuration are still there, for new pods, too.
+        cluster.pod("without-agents", workers[0].name)
+    finally:
+        cluster.cluster.kubectl("apply", manifest)
+    rollout = ("rollout", "status", "daemonset/cni-bridge-py", "--timeout=120s")
+    cluster.cluster.kubectl("--namespace=kube-system", *rollout)
+    assert_whole(cluster)
+
+
 def test_a_node_that_is_restarted(
     cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], server: str, near: str, far: str
 ) -> None:
-    """Its pods come back. Its routes do so when install.sh is run again, which it may be at any time."""
+    """Its pods and its routes come back, and nobody has to do anything for it."""
     node = workers[1].name
     restarts = cluster.restarts("far")
     subprocess.run(["docker", "restart", node], check=True, capture_output=True)
-    install("--no-build", "--kind", cluster.cluster.name)
     # Kubernetes takes its time to notice: what it says of node and pod may be from before.
     cluster.eventually(lambda: _has_restarted(cluster, "far", restarts), seconds=300)
     cluster.wait_ready("far")
     for address in cluster.addresses("server"):
         assert cluster.fetch("far", f"{host(address)}:{PORT}") == "server"
     for address in cluster.addresses("far"):
-        cluster.run("near", "ping", target=address)
+        cluster.eventually(partial(cluster.run, "near", "ping", target=address))
     cluster.eventually(lambda: _holds_its_pods_alone(cluster, node), seconds=180)
+    cluster.eventually(lambda: assert_whole(cluster), seconds=180)
 
 
 def _has_restarted(cluster: KindCluster, pod: str, before: int) -> None:
     assert cluster.restarts(pod) > before
+
+
+def test_a_node_whose_pod_cidr_changes(
+    cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], server: str, far: str
+) -> None:
+    """Pods of the old range are told of; without them the node goes on with the new one. The last test of all."""
+    node = workers[1].name
+    used = {cidr for each in cluster.nodes() for cidr in each.pod_cidrs}
+    new = [_another_subnet(cidr, used) for cidr in workers[1].pod_cidrs]
+    cluster.replace_node(node, new)
+    cluster.eventually(lambda: _is_told(cluster, (node, "PodsOfFormerPodCIDR")), seconds=120)
+    selector = f"--field-selector=spec.nodeName={node},metadata.namespace!=kube-system"
+    cluster.cluster.kubectl("delete", "pods", "--all-namespaces", selector, "--force", "--grace-period=0")
+    dns = ("--selector=k8s-app=kube-dns", f"--field-selector=spec.nodeName={node}", "--ignore-not-found")
+    cluster.cluster.kubectl("--namespace=kube-system", "delete", "pods", *dns)
+    cluster.eventually(lambda: _has_gateways_of_its_range_alone(cluster, node, new), seconds=180)
+    address = cluster.pod("of-the-new-range", node)
+    assert any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in new)
+    for each in cluster.addresses("server"):
+        assert cluster.fetch("of-the-new-range", f"{host(each)}:{PORT}") == "server"
+    cluster.eventually(lambda: assert_whole(cluster), seconds=120)
+
+
+def _another_subnet(cidr: str, used: set[str]) -> str:
+    """A podCIDR of the same size nearby that no node has."""
+    net = ipaddress.ip_network(cidr)
+    for distance in range(1, 200):
+        other = str(ipaddress.ip_network((int(net.network_address) + distance * net.num_addresses, net.prefixlen)))
+        if other not in used:
+            return other
+    raise AssertionError(f"no podCIDR beside {cidr} is free")
+
+
+def _is_told(cluster: KindCluster, problem: tuple[str, str]) -> None:
+    assert problem in cluster.problems()
+
+
+def _has_gateways_of_its_range_alone(cluster: KindCluster, node: str, cidrs: list[str]) -> None:
+    found = json.loads(on_node(node, "ip", "-j", "address", "show", "dev", "cni0", "scope", "global"))
+    addresses = [each["local"] for link in found for each in link.get("addr_info", [])]
+    nets = [ipaddress.ip_network(cidr) for cidr in cidrs]
+    assert all(any(ipaddress.ip_address(address) in net for net in nets) for address in addresses)

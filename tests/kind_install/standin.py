@@ -1,14 +1,14 @@
-"""docker, kind or kubectl, by the name it is run under. What they know is in the file that $STANDIN names.
+"""docker, kind or kubectl, by the name it is run under, in the real tools' words.
 
-Commands for a node are really run in the namespaces that play its part; all else is answered in the real tools' words.
+What they know is in the file that $STANDIN names, and what they were asked goes into another beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,20 +22,6 @@ clusters:
   name: kind-{name}
 current-context: kind-{name}
 kind: Config
-"""
-CLUSTER_CONFIGURATION = """\
-apiServer:
-  certSANs:
-  - localhost
-  - 127.0.0.1
-apiVersion: kubeadm.k8s.io/v1beta4
-clusterName: {name}
-controlPlaneEndpoint: {name}-control-plane:6443
-kind: ClusterConfiguration
-kubernetesVersion: v1.36.1
-networking:
-  dnsDomain: cluster.local
-{pod_subnet}  serviceSubnet: 10.96.0.0/16
 """
 
 
@@ -52,44 +38,42 @@ def docker(state: State, arguments: list[str]) -> None:
                     "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
                 )
             print("29.1.3")
-        case ["image", "inspect", image]:
-            if image not in state["images"]:
-                print("[]")
-                fail(f"Error response from daemon: No such image: {image}")
-            print("[{}]")
-        case ["pull", "--quiet", image]:
-            if image not in state["registry"]:
-                fail(f"Error response from daemon: failed to resolve reference {image}: not found")
-            print(f"docker.io/library/{image}")
-        case ["run", "--rm", "--interactive", image, "sh", "-euc", script]:
-            if image in state["broken"]:
-                fail("docker: Error response from daemon: No space left on device")
-            if "prebuilt" in state:
-                sys.stdin.buffer.read()
-                script = f"tar -C {state['prebuilt']} -c -f - ."
-            sys.exit(subprocess.run(["sh", "-euc", script]).returncode)
-        case ["exec", "--interactive", node, *command]:
-            execute(state, node, command, sys.stdin.buffer.read())
+        case ["build", "--quiet", "--file", file, "--target", "here", "--tag", tag, root]:
+            if not Path(file).exists() or not Path(root, "built").exists():
+                fail(f"ERROR: failed to build: failed to read {file} or {root}")
+            state["images"].append(tag)
+            save(state)
+            print("sha256:0123")
+        case ["inspect", "--format", "{{.State.Running}}", *nodes]:
+            for node in nodes:
+                print(str(state["nodes"][node].get("running", True)).lower())
+        case ["cp", source, "-"]:
+            node, _, path = source.partition(":")
+            if path not in state["nodes"][node]["files"]:
+                fail(f"Error response from daemon: Could not find the file {path} in container {node}")
         case ["exec", node, *command]:
-            execute(state, node, command, b"")
+            execute(state, node, command)
         case _:
             fail(f"docker: '{arguments}' is not known to the stand-in")
 
 
-def execute(state: State, name: str, command: list[str], data: bytes) -> None:
-    node = state["nodes"].get(name)
-    if not node:
-        fail(f"Error response from daemon: No such container: {name}")
-    if command[0] == "getconf" and "glibc" in node:
-        print(f"glibc {node['glibc']}")
-        return
-    if command[0] == "touch" and node.get("full"):
-        fail(f"touch: cannot touch '{command[1]}': No space left on device")
-    if command[0] == "tar" and node.pop("copy_fails", False):
-        data = data[: len(data) // 2]
-        save(state)
-    enter = ["nsenter", "--target", str(node["pid"]), "--net", "--mount", "--pid", "--"]
-    sys.exit(subprocess.run([*enter, *command], input=data).returncode)
+def execute(state: State, name: str, command: list[str]) -> None:
+    node = state["nodes"][name]
+    if not node.get("running", True):
+        fail(f"Error response from daemon: container {name} is not running")
+    match command:
+        case ["touch", path]:
+            if node.get("full"):
+                fail(f"touch: cannot touch '{path}': No space left on device")
+            node["files"].append(path)
+        case ["sh", "-c", script] if "br_netfilter" in script:
+            if node.get("netfilter", True):
+                print("yes")
+        case ["sh", "-c", script] if "crictl rmi" in script:
+            node["undone"] = True
+        case _:
+            fail(f"docker exec: '{command}' is not known to the stand-in")
+    save(state)
 
 
 def kind(state: State, arguments: list[str]) -> None:
@@ -104,7 +88,12 @@ def kind(state: State, arguments: list[str]) -> None:
                 fail(f"ERROR: failed to create cluster: error reading file: open {config}: no such file or directory")
             print(f'Creating cluster "{name}" ...', file=sys.stderr)
             state["clusters"].append(name)
+            state["contexts"].append(f"kind-{name}")
             save(state)
+            if state.get("creating") == "hangs":
+                time.sleep(60)
+            if state.get("creating") == "fails":
+                fail("ERROR: failed to create cluster: failed to init node with kubeadm")
         case ["delete", "cluster", "--name", name]:
             print(f'Deleting cluster "{name}" ...', file=sys.stderr)
             state["clusters"].remove(name)
@@ -116,45 +105,63 @@ def kind(state: State, arguments: list[str]) -> None:
             if name not in state["clusters"]:
                 fail(f'ERROR: could not locate any control plane nodes for cluster named "{name}".')
             print(KUBECONFIG.format(name=name))
+        case ["export", "kubeconfig", "--name", name]:
+            state["contexts"].append(f"kind-{name}")
+            save(state)
+        case ["load", "docker-image", "--name", name, image]:
+            if image not in state["images"]:
+                fail(f'ERROR: image: "{image}" not present locally')
+            state["loaded"].append(image)
+            save(state)
         case _:
             fail(f"ERROR: unknown command {arguments} for the stand-in")
 
 
 def kubectl(state: State, arguments: list[str]) -> None:
+    if arguments[:2] == ["config", "get-contexts"]:
+        print("\n".join(state["contexts"]))
+        return
     if not countdown(state, "api_after"):
         save(state)
         fail("The connection to the server 127.0.0.1:43219 was refused - did you specify the right host or port?")
-    match arguments:
-        case [kubeconfig, "get", "nodes", "--output=json"] if kubeconfig.startswith("--kubeconfig="):
-            if "current-context: kind-" not in Path(kubeconfig.partition("=")[2]).read_text():
-                fail("error: no configuration has been provided")
-            items = [node_object(name, node) for name, node in state["nodes"].items()]
+    kubeconfig, *rest = arguments
+    if "current-context: kind-" not in Path(kubeconfig.partition("=")[2]).read_text():
+        fail("error: no configuration has been provided")
+    match rest:
+        case ["get", "nodes", "--output=json"]:
+            known = {name: node for name, node in state["nodes"].items() if node.get("joined", True)}
+            items = [node_object(state, name, node) for name, node in known.items()]
             save(state)
             print(json.dumps({"apiVersion": "v1", "items": items, "kind": "List"}, indent=4))
-        case [_, "--namespace=kube-system", "get", "configmap", "kubeadm-config", output]:
-            assert output == "--output=jsonpath={.data.ClusterConfiguration}"
-            subnet = ",".join(state["pod_subnet"])
-            line = f"  podSubnet: {subnet}\n" if subnet else ""
-            print(CLUSTER_CONFIGURATION.format(name=state["clusters"][0], pod_subnet=line))
+        case ["--namespace=kube-system", "get", "daemonset/cni-bridge-py", "--ignore-not-found", "--output=name"]:
+            print("daemonset.apps/cni-bridge-py" if state["applied"] else "")
+        case ["apply", filename]:
+            assert Path(filename.removeprefix("--filename=")).exists()
+            state["applied"] += 1
+            save(state)
+        case ["--namespace=kube-system", "rollout", "restart" | "status", "daemonset/cni-bridge-py", *_]:
+            if not state["applied"]:
+                fail('Error from server (NotFound): daemonsets.apps "cni-bridge-py" not found')
+        case ["--request-timeout=10s", "delete", _, "--ignore-not-found", "--wait=false"]:
+            state["applied"] = 0
+            save(state)
         case _:
-            fail(f"error: unknown command {arguments} for the stand-in")
+            fail(f"error: unknown command {rest} for the stand-in")
 
 
-def node_object(name: str, node: State) -> State:
+def node_object(state: State, name: str, node: State) -> State:
     """A node as `kubectl get nodes -o json` shows it, shortened. What is not there yet comes with time."""
     spec: State = {"providerID": f"kind://docker/kind/{name}"}
     if countdown(node, "cidrs_after"):
         spec |= {"podCIDR": node["pod_cidrs"][0], "podCIDRs": node["pod_cidrs"]}
-    ready = (
-        countdown(node, "ready_after") and Path(f"/proc/{node['pid']}/root/etc/cni/net.d/10-bridge.conflist").exists()
-    )
+    # It is Ready once its agent, whose image was loaded, has written the configuration.
+    ready = countdown(node, "ready_after") and state["applied"] > 0 and len(state["loaded"]) > 0
     message = "kubelet is posting ready status" if ready else "cni plugin not initialized"
     conditions = [
         {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory"},
         {"type": "Ready", "status": str(ready), "reason": "KubeletReady", "message": message},
     ]
-    known = node["addresses"] if countdown(node, "address_after") else node["former_addresses"]
-    addresses = [{"address": each, "type": "InternalIP"} for each in known]
+    addresses = [{"address": each, "type": "InternalIP"} for each in node["addresses"]]
     status = {"addresses": [*addresses, {"address": name, "type": "Hostname"}], "conditions": conditions}
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
 
