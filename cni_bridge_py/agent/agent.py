@@ -33,10 +33,10 @@ LOOK_SECONDS = 60
 """The host is looked at that often where nothing happens."""
 
 SETTLE_SECONDS = 0.1
-"""What happens at once is one thing: the least time from being woken to looking."""
+"""What happens at once is one thing: the least time between two looks."""
 
 REST = 10
-"""How many times as long as a look took the agent rests at least, so that it never takes a tenth of a processor."""
+"""How many times the processor time of a look the agent rests at least, so that looking never takes a tenth of one."""
 
 HANGS_SECONDS = 5 * LOOK_SECONDS
 """An agent that did not end a look for that long is not well."""
@@ -77,16 +77,15 @@ class Agent:
             threading.Thread(target=run, name=name, daemon=True).start()
         reasons = {"start"}
         while True:
-            began = time.monotonic()
+            began = time.thread_time()
             try:
                 self.look(reasons)
             except Exception:
                 log.exception("looking at the host")
                 self.metrics.failures.labels("Look").inc()
             self._looked = time.monotonic()
-            time.sleep(max(SETTLE_SECONDS, REST * (self._looked - began)))
+            time.sleep(max(SETTLE_SECONDS, REST * (time.thread_time() - began)))
             reasons = self.bell.wait(LOOK_SECONDS) or {"time"}
-            time.sleep(SETTLE_SECONDS)
 
     def look(self, reasons: set[str]) -> None:
         """Look once, and have everything as it should be. Raises NetlinkError or OSError where looking fails."""
