@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -274,3 +275,33 @@ def test_pods_that_are_there_are_not_masqueraded_towards_nodes_that_join(agents:
     eventually(lambda: "10.244.3.0/24" in one.run("nft", "list", "ruleset").stdout)
     # Nothing is left of the exceptions that no pod has any more.
     assert one.run("nft", "list", "ruleset").stdout.count("chain masquerade-") == 1
+
+
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
+    reason="this kernel has no br_netfilter (modprobe br_netfilter)",
+)
+def test_a_table_of_network_policies_sees_all_that_goes_to_a_pod(agents: Agents, plugin: Plugin) -> None:
+    """Also what a pod of the same node sends. The table is somebody else's, and stays as it is."""
+    one, two = agents.boot(ONE, TWO)
+    for name in ("worker1", "worker2"):
+        ready(agents.start(name))
+    server, near, far = add(one, plugin), add(one, plugin), add(two, plugin)
+    addresses = [address.partition("/")[0] for address in server.addresses()]
+    for address in addresses:
+        assert near.ping(address, count=5)
+        assert far.ping(address, count=5)
+    table = "add table inet kube-network-policies; add chain inet kube-network-policies postrouting "
+    table += "{ type filter hook postrouting priority 95; };"
+    for address in addresses:
+        family = "ip6" if ":" in address else "ip"
+        table += f"add rule inet kube-network-policies postrouting {family} daddr {address} drop;"
+    one.run("nft", table)
+    before = one.run("nft", "list", "table", "inet", "kube-network-policies").stdout
+    for address in addresses:
+        assert not near.ping(address)
+        assert not far.ping(address)
+    stir(one)
+    one.run("nft", "delete", "table", "inet", "cni-bridge-py")
+    eventually(lambda: "masquerade" in one.run("nft", "list", "ruleset").stdout)
+    assert one.run("nft", "list", "table", "inet", "kube-network-policies").stdout == before
