@@ -14,9 +14,10 @@ from cni_bridge_py.cni.result import IPConfig
 from cni_bridge_py.config import NetworkConfig, read_config
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError
+from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.wiring import names, packet_filter, plan
 from cni_bridge_py.wiring.names import Links
-from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, altnames, read_altnames
+from cni_bridge_py.wiring.pod_filter import Exceptions, altnames, read_altnames
 from cni_bridge_py.wiring.step import Explained
 
 
@@ -49,23 +50,23 @@ def mend(configuration: Mapping[str, Any] | None) -> Iterator[str]:
 def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[str]:
     """Have pods that were made when the cluster had other nodes go to the pods of all that it has now unmasqueraded."""
     exceptions = Exceptions(tuple(config.non_masquerade_cidrs))
-    for pod in read_altnames(kernel.host.links(), exceptions):
+    links = {link.name: link for link in kernel.host.links()}
+    for pod in read_altnames(links.values(), exceptions):
         ours = pod.owner == names.host_veth_mac(config.name, pod.host)
         if ours and pod.masqueraded and pod.exceptions.digest != exceptions.digest:
+            new = replace(pod, exceptions=exceptions)
             with Explained(f"the exceptions of {pod.host}"):
-                packet_filter.change_exceptions(kernel, pod, exceptions)
-                _write(pod, exceptions)
+                packet_filter.masquerade(kernel, new)
+                _write_altnames(links[pod.host], altnames(new))
             yield f"{pod.host}: not masqueraded towards {', '.join(map(str, exceptions.networks))}"
 
 
-def _write(pod: PodFilter, exceptions: Exceptions) -> None:
-    """Write the exceptions on the pod's host veth in place of those that are written there."""
-    before, after = altnames(pod), altnames(replace(pod, exceptions=exceptions))
+def _write_altnames(link: Link, wanted: list[str]) -> None:
+    """Have a host veth tell what the packet filter does for its pod, in place of what it told."""
     with IPRoute() as ip:
-        (index,) = ip.link_lookup(ifname=pod.host)
-        for name in before:
-            if name not in after:
-                ip.link("property_del", index=index, altname=name)
-        for name in after:
-            if name not in before:
-                ip.link("property_add", index=index, altname=name)
+        for name in link.altnames:
+            if name.startswith(f"{link.name}.") and name not in wanted:
+                ip.link("property_del", index=link.index, altname=name)
+        for name in wanted:
+            if name not in link.altnames:
+                ip.link("property_add", index=link.index, altname=name)

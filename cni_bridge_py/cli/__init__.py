@@ -96,6 +96,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _agent(arguments: argparse.Namespace) -> int:
-    from cni_bridge_py.agent import agent
+    try:
+        from cni_bridge_py.agent import agent
+    except ModuleNotFoundError as error:
+        print(f"cni-bridge-py agent: {error}: it is in the agent's image; or pip install '.[agent]'", file=sys.stderr)
+        return 1
 
     return agent.run(arguments)

@@ -275,6 +275,7 @@ def test_pods_that_are_there_are_not_masqueraded_towards_nodes_that_join(agents:
     eventually(lambda: "10.244.3.0/24" in one.run("nft", "list", "ruleset").stdout)
     # Nothing is left of the exceptions that no pod has any more.
     assert one.run("nft", "list", "ruleset").stdout.count("chain masquerade-") == 1
+    assert "10.244.3.0" in str(one.ip_json("link", "show", "master", "cni0"))
 
 
 @pytest.mark.skipif(

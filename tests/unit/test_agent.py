@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from netaddr import IPAddress, IPNetwork
 
+from cni_bridge_py import cli
 from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.agent.kubernetes import NodeObject, decode, node
 from cni_bridge_py.agent.model import (
@@ -245,3 +248,16 @@ def test_another_programs_configuration_is_none_of_ours() -> None:
     nothing: list[Mapping[str, Any] | None] = [None, {}, {"plugins": []}, {"plugins": [3]}]
     for other in (*nothing, {"plugins": [{"ipam": {"ranges": [[{"subnet": "x"}]]}}]}):
         assert subnets(other) == []
+
+
+def test_where_its_libraries_are_missing_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("lightkube", "cni_bridge_py.agent"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightkube", None)
+    monkeypatch.setattr(sys, "argv", ["cni-bridge-py", "agent", "--node-name=worker"])
+    assert cli.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("cni-bridge-py agent: ")
+    assert said.count("\n") == 1
