@@ -226,6 +226,11 @@ def image_name(manifest: Path) -> str:
 def build_image(checkout: Path, name: str) -> None:
     """Build the agent's image of what this machine has; no registry is asked."""
     plugin, root = checkout / ".build/dist/cni-bridge-py", checkout / ".build/image"
+    if not plugin.is_file():
+        raise KindError(
+            "the image takes the plugin as one static file, which the Python of this machine cannot build: "
+            "Debian's libpython3-dev has what it lacks; or try ./install.sh --kind --build-in-container"
+        )
     show.print(f"Building the image {name}")
     make = (sys.executable, "-m", "deploy.image", "--plugin", str(plugin), "--output", str(root))
     done = subprocess.run(make, cwd=checkout, capture_output=True, text=True)

@@ -40,6 +40,9 @@ class Machine:
         for name in ("Dockerfile", "cni-bridge-py.yaml", "__init__.py"):
             (self.checkout / "deploy" / name).symlink_to(CHECKOUT / "deploy" / name)
         (self.checkout / "deploy/image.py").write_text(BUILDER)
+        self.plugin = self.checkout / ".build/dist/cni-bridge-py"
+        self.plugin.parent.mkdir(parents=True)
+        self.plugin.touch()
         self.config = CHECKOUT / "kind-config.yaml"
         self.path.mkdir()
         for tool in ("docker", "kind", "kubectl"):

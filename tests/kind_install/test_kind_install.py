@@ -123,6 +123,13 @@ def test_it_does_not_wait_for_ever(
     assert message in capsys.readouterr().err
 
 
+def test_a_plugin_that_could_not_be_built_as_one_file(machine: Machine) -> None:
+    machine.add_nodes()
+    machine.plugin.unlink()
+    assert "the image takes the plugin as one static file" in machine.fail("install")
+    assert steps(machine) == []
+
+
 # --- interrupted, halfway, stopped ---
 
 
