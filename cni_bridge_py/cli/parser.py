@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cni_bridge_py import __version__
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subcommands = top.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
-    for add in (_list, _doctor, _mend, _map, _explain, _demo, _completion):
+    for add in (_list, _doctor, _mend, _map, _explain, _demo, _agent, _completion):
         add(subcommands)
     install.add_parsers(subcommands)
     return top
@@ -176,6 +177,36 @@ def _demo(subcommands: Subcommands) -> None:
     made = _subcommand(subcommands, "demo", run, "wire two pods in a private node, show what was made, take it away")
     made.add_argument(
         "--plugin", metavar="FILE", help="the plugin's executable (default: the one that this belongs to)"
+    )
+
+
+def _agent(subcommands: Subcommands) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            from cni_bridge_py.agent import agent
+        except ModuleNotFoundError as error:
+            print(f"{PROGRAM} agent: {error}: it is in the agent's image; or pip install '.[agent]'", file=sys.stderr)
+            return 1
+        return agent.run(arguments)
+
+    made = _subcommand(
+        subcommands, "agent", run, "keep this node of a Kubernetes cluster wired: the process that stays"
+    )
+    made.add_argument(
+        "--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="this node's (default: $NODE_NAME)"
+    )
+    made.add_argument(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        default="127.0.0.1:9809",
+        help="where /metrics, /healthz and /readyz are served (default: %(default)s)",
+    )
+    made.add_argument(
+        "--plugins",
+        metavar="DIRECTORY",
+        type=Path,
+        default=Path("/plugins"),
+        help="what to install into the node's /opt/cni/bin (default: %(default)s)",
     )
 
 
