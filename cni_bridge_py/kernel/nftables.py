@@ -557,6 +557,10 @@ class Nftables(NetlinkSocket):
         """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
         return [comment for _, comment in self.rules(chain)]
 
+    def first_comments(self, chain: Chain) -> list[str]:
+        """The comments of some rules in a chain of ours, from the first on; ten or so, however many there are."""
+        return [comment for _, comment in map(_handle_and_comment, self._first(get_rules(chain)))]
+
     def rules(self, chain: Chain) -> list[tuple[bytes, str]]:
         """The rules of a chain of ours, as handle and comment, in order; none where there is no such chain."""
         return [_handle_and_comment(payload) for payload in self._found(get_rules(chain))]
@@ -576,11 +580,14 @@ class Nftables(NetlinkSocket):
 
     def some_elements(self, of: Set) -> dict[bytes, str]:
         """Some elements of a set of ours, at least three where it has as many, however many there are more."""
+        return _all_elements(self._first(get_elements(of)))
+
+    def _first(self, message: Message) -> list[bytes]:
         # The rest of a dump would be in the way of the next request. And whoever closes a socket waits until the kernel
         # has freed what others deleted, which takes it 10 ms: it is left for the end of the process.
         once = Nftables()
         self._spent.append(once)
-        return _all_elements(once._found(get_elements(of), once.first))
+        return once._found(message, once.first)
 
     def _found(self, message: Message, ask: Callable[[Message], list[bytes]] | None = None) -> list[bytes]:
         try:

@@ -111,6 +111,9 @@ class MasqueradePod(Step):
         _check_rules(kernel, packet_filter.masquerade_chain(name), packet_filter.masquerade_rules(name))
         jumps = kernel.nftables.comments(POSTROUTING).count(name)
         expect(jumps == 2, f"nftables chain {POSTROUTING.place} does not lead to masquerade-{name}")
+        if name == packet_filter.chain_of(pod).name:
+            for of, key in packet_filter.first_networks(packet_filter.chain_of(pod)):
+                expect(kernel.nftables.comment(of, key) is not None, f"nftables set {of.place} lacks networks")
         for address in pod.masqueraded:
             pods = packet_filter.pods_sets(name)[address.version]
             found = kernel.nftables.comment(pods, address.ip.packed) == pod.host

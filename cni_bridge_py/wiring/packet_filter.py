@@ -159,7 +159,8 @@ def comments(rules: list[Rule]) -> list[str]:
 def ensure_masquerade(kernel: Kernel, known: Exceptions) -> None:
     """Have the table that masquerades; where it has to be made, with what it did for all pods that are there."""
     nft = kernel.nftables
-    if nft.uses(POSTROUTING) < len(POSTROUTING_RULES) or not _are_there(nft, ANCHORS):
+    shared = nft.first_comments(POSTROUTING)[: len(POSTROUTING_RULES)]
+    if shared != comments(POSTROUTING_RULES) or not _are_there(nft, ANCHORS):
         put_back_masquerade(kernel, known)
 
 
@@ -400,11 +401,11 @@ def _is_whole(nft: Nftables, chain: MasqueradeChain) -> bool:
     return (
         uses >= len(masquerade_rules(chain.name)) + len(jumps(chain.name))
         and _are_there(nft, chain.anchors)
-        and all(nft.comment(*element) is not None for element in _first_networks(chain))
+        and all(nft.comment(*element) is not None for element in first_networks(chain))
     )
 
 
-def _first_networks(chain: MasqueradeChain) -> list[Element]:
+def first_networks(chain: MasqueradeChain) -> list[Element]:
     """Where the lowest networks begin, which they do in the sets, too: to merge 10,000 takes 0.1 s."""
     sets, networks = exceptions_sets(chain.name), (*chain.own, *chain.exceptions.networks)
     lowest = {

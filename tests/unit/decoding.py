@@ -62,6 +62,9 @@ class Answering(NetlinkSocket):
             raise self.refusal
         return self.answers
 
+    def first(self, message: Message) -> list[bytes]:
+        return self.dump(message)[:1]
+
     def get(self, message: Message) -> bytes:
         return self.dump(message)[0]
 

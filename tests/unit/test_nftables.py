@@ -496,6 +496,21 @@ def test_reads_the_comments_of_elements() -> None:
     ]
 
 
+def test_the_first_of_many_come_by_a_socket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of them would be in the way of the next answer."""
+    key_ = bytes([10, 1, 0, 2])
+    nft = Nftables()
+    others = [
+        AnsweringNftables(elements_answer((key_, "veth1")), elements_answer((bytes(4), ""))),
+        AnsweringNftables(rule_answer("multicast"), rule_answer("x")),
+    ]
+    sockets = iter(others)
+    monkeypatch.setattr(nftables, "Nftables", lambda: next(sockets))
+    assert nft.some_elements(PODS[4]) == {key_: "veth1"}
+    assert nft.first_comments(OF_NETWORK) == ["multicast"]
+    assert [each.asked for each in others] == [[nftables.get_elements(PODS[4])], [nftables.get_rules(OF_NETWORK)]]
+
+
 def test_what_is_not_there() -> None:
     nft = AnsweringNftables(refusal=NetlinkError(2, ""))  # ENOENT
     assert nft.comments(OF_NETWORK) == []
