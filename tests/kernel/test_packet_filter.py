@@ -113,6 +113,7 @@ def test_a_delete_after_it_leaves_nothing(node: Node, plugin: Plugin, damage: st
     assert filter_left(node) == []
 
 
+@pytest.mark.slow
 def test_a_delete_while_it_is_put_back_leaves_nothing(node: Node, plugin: Plugin) -> None:
     """Whatever an ADD has read already: the pod that it is about to put back goes."""
     stays, result = add_pod(plugin, node, ONE)
@@ -139,6 +140,7 @@ def killed(plugin: Plugin, node: Node, conf: Json, pod: Pod, occurrence: int) ->
     return traced.call(node, "ADD", conf, pod).status != 0
 
 
+@pytest.mark.slow
 def test_an_add_that_is_killed_while_it_puts_back(node: Node, plugin: Plugin) -> None:
     pod, result = add_pod(plugin, node, ONE)
     for occurrence in itertools.count(1):
