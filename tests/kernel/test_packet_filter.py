@@ -243,7 +243,7 @@ def test_gc_of_one_network_while_pods_of_another_come_and_go(node: Node, plugin:
     with ThreadPoolExecutor() as pool:
         collecting = pool.submit(collect)
         try:
-            for _ in range(15):
+            for _ in range(5):
                 for pod in pods:
                     result = plugin.add(node, TWO, pod)
                     assert plugin.check(node, TWO, pod, result).result == {}
