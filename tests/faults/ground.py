@@ -48,8 +48,11 @@ CASES = {
     "requested": Case(two_pods(4), args="IP=10.22.0.3"),
     "guarded": Case(two_pods(4, 6, macspoofchk=True)),
     "chained": Case(two_pods(4, 6, prevResult=EARLIER)),
+    "delegated": Case(two_pods(4, 6) | {"ipam": {"type": "delegated", "ranges": [[RANGES[4]], [RANGES[6]]]}}),
 }
 """`guarded` has every kind of thing that a pod can leave behind."""
+
+DELEGATE_DIR = "/run/delegate"
 
 NO_WAY = {"dst": "198.51.100.0/24", "gw": "203.0.113.1"}
 """A route whose gateway is not in the pod's network."""
@@ -60,8 +63,12 @@ class Ground:
 
     def __init__(self, node: Node, plugin: Plugin, case: Case) -> None:
         self.node = node
-        self.plugin = plugin
+        self.plugin = Plugin(plugin.argv, cni_path=f"{DELEGATE_DIR}:{plugin.cni_path}")
         self.case = case
+        # Another plugin, as far as ours knows: a process of its own, with the store that we know all about.
+        node.write(f"{DELEGATE_DIR}/delegated", f"#!/bin/sh\nexec {DELEGATE_DIR}/host-local-py\n")
+        node.run("chmod", "+x", f"{DELEGATE_DIR}/delegated")
+        node.run("ln", "-s", plugin.argv[0], f"{DELEGATE_DIR}/host-local-py")
         self.victim = node.pod("victim")
         self.others: list[tuple[Pod, Json]] = []
         self.before: Json = {}

@@ -10,6 +10,9 @@ from tests.faults.ground import Ground
 from tests.faults.strace import Moment
 from tests.faults.sweep import Sweep, Trial
 
+WAITING = {"wait4", "waitid"}
+"""Killed while another plugin works: that one goes on, beside all that comes after."""
+
 AFTERMATHS = (Ground.deleted, Ground.collected, Ground.forgotten)
 
 
@@ -19,8 +22,10 @@ def sweep_kills(sweep: Sweep, verb: str, case: str, *, full: bool) -> None:
     In full: at every system call, with all that may come after. In short: at those that may change something, with
     one thing after each. After a CHECK, nothing need come.
     """
-    aftermaths = (Ground.assert_as_before,) if verb == "CHECK" else AFTERMATHS
-    moments = sweep.moments(sweep.ground(verb, case), verb)
+    aftermaths: tuple[Callable[[Ground], None], ...] = (Ground.assert_as_before,) if verb == "CHECK" else AFTERMATHS
+    if case == "delegated" and verb != "CHECK":
+        aftermaths = (Ground.deleted, Ground.collected)  # nobody reclaims what is another plugin's
+    moments = [each for each in sweep.moments(sweep.ground(verb, case), verb) if each.syscall not in WAITING]
     chosen = product(moments, aftermaths) if full else zip(changing(moments), cycle(aftermaths), strict=False)
     sweep.run("kills", [killing(verb, *each) for each in chosen], lambda: sweep.ground(verb, case))
 

@@ -9,8 +9,9 @@ from tests.faults.ground import CASES, REFUSED
 from tests.faults.sweep import Sweep
 
 
-def test_error(sweep: Sweep) -> None:
-    sweep_errors(sweep, "ADD", "guarded", full=False)
+@pytest.mark.parametrize("case", ["guarded", "chained", "delegated"])
+def test_error(sweep: Sweep, case: str) -> None:
+    sweep_errors(sweep, "ADD", case, full=False)
 
 
 @pytest.mark.sweep

@@ -9,8 +9,9 @@ from tests.faults.kills import sweep_kills, sweep_kills_after_loss, sweep_kills_
 from tests.faults.sweep import Sweep
 
 
-def test_killed(sweep: Sweep) -> None:
-    sweep_kills(sweep, "ADD", "guarded", full=False)
+@pytest.mark.parametrize("case", ["guarded", "chained", "delegated"])
+def test_killed(sweep: Sweep, case: str) -> None:
+    sweep_kills(sweep, "ADD", case, full=False)
 
 
 def test_killed_over_what_pods_share(sweep: Sweep) -> None:

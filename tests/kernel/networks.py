@@ -46,7 +46,7 @@ def bare(address: str) -> str:
 
 
 def host_veth(result: Json) -> str:
-    """The name of the host's end in a result: the second of the last three interfaces, which are ours."""
+    """The name of the host's end in a result, whose last three interfaces are ours: bridge, host's end, pod's."""
     _, host, _ = result["interfaces"][-3:]
     assert "sandbox" not in host
     return str(host["name"])

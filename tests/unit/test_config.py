@@ -784,6 +784,12 @@ def test_the_attachments_as_libcni_writes_them(keys: dict[str, Any], valid: list
     assert valid_attachments(keys) == valid
 
 
+@pytest.mark.parametrize("keys", [{}, {"ipMasq": False, "ipam": HOST_LOCAL}, {"ipMasq": True}], ids=str)
+def test_a_backend_that_is_not_asked_to_masquerade_may_be_any(keys: dict[str, Any]) -> None:
+    # As the reference has it since 1.6: it looks at the backend when it has something to masquerade.
+    assert network(**keys, ipMasqBackend="ipvs")
+
+
 # The IPAM alone
 
 

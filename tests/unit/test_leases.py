@@ -451,6 +451,14 @@ def test_status_tells_the_range_set_that_is_exhausted(store: LeaseStore, directo
     assert (error.code, error.msg) == (50, "no IP addresses available in range set: 10.2.0.1-10.2.0.2")
 
 
+def test_a_data_dir_that_is_relative_begins_where_we_were_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert give(LeaseStore("var/networks", "net"), ONE) == ["10.1.0.2/29"]
+    assert leases(tmp_path / "var/networks/net") == {"10.1.0.2"}
+
+
 def test_status_of_a_data_dir_that_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     status(LeaseStore("networks", "net"))

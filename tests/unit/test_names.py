@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cni_bridge_py.addresses import parse_address
 from cni_bridge_py.cni.request import why_not_ifname
+from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.names import address_mac, host_veth, host_veth_mac, is_host_veth, pod_mac
 from tests.unit.support import ip_config
 
@@ -126,3 +127,13 @@ def test_macs_are_unicast_and_locally_administered(container_id: str, ifname: st
 @given(st.lists(st.integers(0, (1 << 32) - 1), unique=True))
 def test_every_ipv4_address_has_a_mac_of_its_own(values: list[int]) -> None:
     assert len({address_mac(netaddr.IPAddress(value, 4)) for value in values}) == len(values)
+
+
+def test_attachments_hold_leases_that_name_them_in_whatever_way() -> None:
+    valid = names.Attachments([("c1", "eth0"), ("c2", "net1")])
+    assert valid.hold("c1", "eth0")
+    assert valid.hold("c1", ""), "a lease of before 2018"
+    assert valid.hold(host_veth("c2", "net1"), ""), "one that was written anew"
+    assert not valid.hold("c2", "eth0")
+    assert not valid.hold("c3", "")
+    assert not valid.hold(host_veth("c2", "eth0"), "")
