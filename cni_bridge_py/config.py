@@ -382,7 +382,9 @@ def _range(section: Section) -> Range:
     for unusable, what in UNUSABLE:
         if networks_overlap(subnet, unusable):
             raise section.invalid("subnet", f"{subnet} overlaps {unusable}, {what}: no pod can use it")
-    gateway = section.address("gateway") or IPAddress(subnet.first + 1, subnet.version)
+    gateway = section.address("gateway")
+    if gateway is None:  # 0.0.0.0 is one, and false
+        gateway = IPAddress(subnet.first + 1, subnet.version)
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
         raise section.invalid("gateway", reason)
