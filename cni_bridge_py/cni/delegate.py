@@ -9,7 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from cni_bridge_py.cni import strictjson
-from cni_bridge_py.cni.errors import DECODE_FAILURE, INTERNAL, INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_bridge_py.cni.errors import (
+    DECODE_FAILURE,
+    INTERNAL,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    IO_FAILURE,
+    CniError,
+)
 
 STDERR = 2
 
@@ -24,8 +31,9 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
     """
     executable = _find(plugin, path)
     status, output, errors = _execute(executable, config, {**os.environ, "CNI_COMMAND": verb})
-    with suppress(OSError):  # what it says there is for people, and nobody may be listening
-        os.write(STDERR, errors)
+    if errors:
+        with suppress(OSError):  # it is for people, and nobody may be listening
+            os.write(STDERR, errors)
     if len(output) > LARGEST_ANSWER:
         raise CniError(DECODE_FAILURE, f"plugin {plugin}: {verb} failed: its answer is over {LARGEST_ANSWER} bytes")
     if status == 0 and not output.strip():
@@ -73,7 +81,7 @@ def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tu
         _, status = os.waitpid(child, 0)
         output, errors = (os.pread(file, min(os.fstat(file).st_size, LARGEST_ANSWER + 1), 0) for file in files[1:])
     except OSError as error:
-        raise CniError(INTERNAL, f"cannot run {executable}: {error.strerror}") from None
+        raise CniError(IO_FAILURE, f"cannot run {executable}: {error.strerror}") from None
     finally:
         for file in files:
             os.close(file)

@@ -9,6 +9,7 @@ from tests.faults.ground import CASES, REFUSED
 from tests.faults.sweep import Sweep
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("case", ["guarded", "chained", "delegated"])
 def test_error(sweep: Sweep, case: str) -> None:
     sweep_errors(sweep, "ADD", case, full=False)

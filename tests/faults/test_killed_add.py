@@ -9,6 +9,7 @@ from tests.faults.kills import sweep_kills, sweep_kills_after_loss, sweep_kills_
 from tests.faults.sweep import Sweep
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("case", ["guarded", "chained", "delegated"])
 def test_killed(sweep: Sweep, case: str) -> None:
     sweep_kills(sweep, "ADD", case, full=False)

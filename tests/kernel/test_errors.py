@@ -103,12 +103,12 @@ class TestBridge:
         node.run("ip", "link", "add", BRIDGE, "type", "veth", "peer", "name", "other")
         error = refused(plugin, node, dual_stack(), node.pod())
         assert error["code"] == BRIDGE_IN_USE
-        assert f"{BRIDGE} is a veth" in error["msg"]
+        assert "it is a veth interface" in error["msg"]
 
     def test_name_is_the_loopback(self, node: Node, plugin: Plugin) -> None:
         error = refused(plugin, node, dual_stack(bridge="lo"), node.pod())
         assert error["code"] == BRIDGE_IN_USE
-        assert "lo is" in error["msg"]
+        assert '"lo" already exists but is not a bridge' in error["msg"]
 
     @pytest.mark.parametrize("present", ["10.99.0.1/24", "10.22.0.254/24", "10.22.0.1/16", "fd00:22::5/64"])
     def test_another_address(self, node: Node, plugin: Plugin, present: str) -> None:

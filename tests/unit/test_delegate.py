@@ -144,7 +144,7 @@ def test_a_program_that_cannot_be_run_is_an_error(plugins: Plugins) -> None:
     executable.write_text("#!/nonsense/interpreter\n")
     executable.chmod(0o755)
     error = refusal(plugins.run)
-    assert (error.code, error.msg) == (999, f"cannot run {executable}: No such file or directory")
+    assert (error.code, error.msg) == (5, f"cannot run {executable}: No such file or directory")
 
 
 @pytest.mark.parametrize("version", ["0.2.0", "0.4.0", "1.0.0"])
