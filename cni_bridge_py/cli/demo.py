@@ -30,10 +30,10 @@ def run(executable: str | None) -> int:
     """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
     need_root("the demo, which makes network namespaces,")
     show = Console(highlight=False)
-    show.print("[bold]A node and two pods[/], each a network namespace that only this process sees.")
     plugin = _plugin(executable)
     pods = [Pod("red", "demo-red"), Pod("blue", "demo-blue")]
     unshare_network()
+    show.print("[bold]A node and two pods[/], each a network namespace that only this process sees.")
     with tempfile.TemporaryDirectory(prefix="cni-bridge-py-demo-") as data_dir:
         config = _config(data_dir)
         for pod in pods:

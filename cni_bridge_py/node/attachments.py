@@ -167,8 +167,7 @@ class Search:
             return UNPLUGGED
         if not link.is_up:
             return DOWN
-        needs_lease = bool(config and config.ipam and config.ipam.type in HOST_LOCAL)
-        if needs_lease and not held and self._state.peer_addresses(link):
+        if config and lacks_lease(config, held, self._state.peer_addresses(link)):
             return NO_LEASE
         return self._filtered(link)
 
@@ -187,6 +186,11 @@ class Search:
             return all(nft.comment(of, key) == comment for (of, key), comment in elements.items())
         except (NetlinkError, NoAnswer):
             return False
+
+
+def lacks_lease(config: NetworkConfig, held: list[Lease], addresses: list[InterfaceAddress]) -> bool:
+    """Whether a pod with these addresses is to have leases, and has none."""
+    return bool(config.ipam and config.ipam.type in HOST_LOCAL and addresses and not held)
 
 
 def leases(networks: list[Network]) -> Iterator[Lease]:

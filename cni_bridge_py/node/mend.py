@@ -50,37 +50,39 @@ def mend(found: list[Network], *, dry_run: bool = False) -> list[Done]:
     present = attachments.find(state, found)
     done = []
     # All is looked at before anything is changed: to put the bridge back mends what its ports lack.
+    said: set[str] = set()
     for step, what in [*_wrong(state, _steps(state, found, present))]:
-        done.append(Done(what, _commands(state, step), "" if dry_run else _apply(state, step)))
+        new = [each for each in _commands(state, step) if each not in said]  # pods share some of theirs
+        said.update(new)
+        done.append(Done(what, new, "" if dry_run else _apply(state, step)))
     for data_dir in networks.data_dirs(found):
         done += _mend_leases(state, Path(data_dir), present, networks.configs(found), dry_run)
     return done
 
 
-def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[Step]:
-    """The steps that leave what is shared as it is to be, in the order of an ADD."""
+def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[list[Step]]:
+    """The steps that leave what is shared as it is to be, in the order of an ADD; those together that are one thing."""
     ours = [each for each in present if each.host and each.is_ours]
     for config in networks.configs(found):
         pods = [each for each in ours if each.network == config.name]
         link = state.links.get(config.bridge)
         shared = [step for step in networks.shared_steps(config) if not isinstance(step, OF_FILTER)]
         if pods:
-            yield from (_as_it_is(state, step) for step in shared)
+            yield from ([_as_it_is(state, step)] for step in shared)
         elif link:
-            yield _as_it_is(state, shared[0])
+            yield [_as_it_is(state, shared[0])]
         for each in pods:
             ends = plan.links(config, each.host, each.ifname, [])
             steps = plan.plugged_in(config, ends, [], [], pod="")
-            yield from (step for step in steps if isinstance(step, OF_PORT))
+            yield from ([step] for step in steps if isinstance(step, OF_PORT))
     pods_filters = filters.pod_filters(state, networks.configs(found), ours)
     masqueraded = [pod for pod in pods_filters if pod.masqueraded]
     guarded = [pod for pod in pods_filters if pod.mac]
     if masqueraded:
-        yield EnsureMasquerade(max((pod.exceptions for pod in masqueraded), key=lambda each: len(each.networks)))
-        yield from map(MasqueradePod, masqueraded)
+        known = max((pod.exceptions for pod in masqueraded), key=lambda each: len(each.networks))
+        yield [EnsureMasquerade(known), *map(MasqueradePod, masqueraded)]
     if guarded:
-        yield EnsureMacSpoofCheck()
-        yield from map(GuardMac, guarded)
+        yield [EnsureMacSpoofCheck(), *map(GuardMac, guarded)]
 
 
 def _as_it_is(state: State, step: Step) -> Step:
@@ -90,14 +92,21 @@ def _as_it_is(state: State, step: Step) -> Step:
     return step
 
 
-def _wrong(state: State, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
-    """The steps that are to be taken again, and what is wrong."""
-    for step in steps:
-        try:
-            with Explained(step):
-                step.check(state.kernel)
-        except CniError as error:
-            yield step, error.msg
+def _wrong(state: State, groups: Iterable[list[Step]]) -> Iterator[tuple[Step, str]]:
+    """The steps that are to be taken again, and what is wrong; of what is one thing, all."""
+    for group in groups:
+        wrong = [_why_wrong(state, step) for step in group]
+        if any(wrong):
+            yield from ((step, why or str(step)) for step, why in zip(group, wrong, strict=True))
+
+
+def _why_wrong(state: State, step: Step) -> str:
+    try:
+        with Explained(step):
+            step.check(state.kernel)
+    except CniError as error:
+        return error.msg
+    return ""
 
 
 def _apply(state: State, step: Step) -> str:
@@ -129,10 +138,11 @@ def _mend_leases(
 ) -> Iterator[Done]:
     """Release what the dead hold, and write the leases that pods lack."""
     folders = [each for each in data_dir.iterdir() if each.is_dir()] if data_dir.is_dir() else []
-    here = {c.name for c in configs if c.ipam and c.ipam.type in HOST_LOCAL and c.ipam.data_dir == str(data_dir)}
+    here = {c.name: c for c in configs if c.ipam and c.ipam.type in HOST_LOCAL and c.ipam.data_dir == str(data_dir)}
     for network in sorted({*here, *(folder.name for folder in folders)}):
         pods = [each for each in present if each.network == network and each.host and each.is_ours]
-        lacking = [each for each in pods if each.state == attachments.NO_LEASE and network in here]
+        config = here.get(network)
+        lacking = [each for each in pods if config and attachments.lacks_lease(config, each.leases, each.networks)]
         dead = [each for each in present if each.network == network and each.state == attachments.DEAD]
         if not lacking and not dead:
             continue

@@ -123,8 +123,8 @@ def test_completion(shell: str, patient: Patient, tmp_path: Path) -> None:
         script = (
             f"{code}\nPATH=/opt/cni/bin:$PATH\n"
             'complete_line() { COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($1); COMP_TYPE=9;'
-            " COMP_KEY=9; COMP_CWORD=$((${#COMP_WORDS[@]} - 1));"
-            ' _python_argcomplete cni-bridge-py "$2"; echo "${COMPREPLY[@]}"; }\n'
+            ' COMP_KEY=9; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _python_argcomplete cni-bridge-py "$2";'
+            ' echo "${COMPREPLY[@]}"; }\n'
             'complete_line "cni-bridge-py do" do\n'
             'complete_line "cni-bridge-py explain --pod default/web-1" default/web-1\n'
         )

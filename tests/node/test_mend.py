@@ -32,7 +32,25 @@ BREAKS = {
 def state(patient: Patient) -> Json:
     """What is to be as before; what a lease says of a pod whose lease was lost only its runtime knows."""
     snapshot = patient.node.snapshot()
-    return {**snapshot, "leases": sorted(path for path in snapshot["leases"] if "@" not in path)}
+    rules = [each for each in snapshot["nftables"] if "rule" in each]
+    others = [json.dumps(_sorted(each), sort_keys=True) for each in snapshot["nftables"] if "rule" not in each]
+    return {
+        **snapshot,
+        "leases": sorted(path for path in snapshot["leases"] if "@" not in path),
+        # The order in which chains and sets were made is of no account, that of rules in a chain is.
+        "nftables": (sorted(others), sorted(rules, key=lambda each: str(each["rule"]["chain"]))),
+        # The kernel's own, made when it finds the time.
+        "routes": [route for route in snapshot["routes"] if "type=anycast" not in route],
+        # Forwarding sets it for links that were not there the first time.
+        "sysctls": {name: value for name, value in snapshot["sysctls"].items() if "accept_ra" not in name},
+    }
+
+
+def _sorted(entry: Json) -> Json:
+    return {
+        kind: {**told, "elem": sorted(told["elem"], key=json.dumps)} if "elem" in told else told
+        for kind, told in entry.items()
+    }
 
 
 @pytest.mark.parametrize("name", BREAKS)

@@ -15,7 +15,7 @@ from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.ipam.ranges import describe, find, size
 from cni_bridge_py.node import edits, networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
-from cni_bridge_py.node.attachments import DEAD, FOREIGN, NO_LEASE
+from cni_bridge_py.node.attachments import DEAD, FOREIGN, lacks_lease
 from cni_bridge_py.node.state import RTPROT_KERNEL, Route
 from cni_bridge_py.wiring import plan
 
@@ -141,8 +141,9 @@ def leases_held(node: Node) -> Finding:
         found = f"{len(foreign)} leases, which host-local wrote, are of no pod that is there"
         mend = [f"rm {' '.join(map(str, foreign))}"]
         troubles.append(Trouble(found, "their addresses are taken for ever", mend))
-    if states[NO_LEASE]:
-        found = f"{states[NO_LEASE]} pods have no lease of their addresses"
+    lacking = sum(lacks_lease(config, pod.leases, pod.networks) for config in node.configs for pod in node.of(config))
+    if lacking:
+        found = f"{lacking} pods have no lease of their addresses"
         troubles.append(Trouble(found, "another pod may be given the same address", [node.mend]))
     return told(troubles, f"{sum(len(each.leases) for each in node.attachments)} leases")
 

@@ -111,10 +111,10 @@ def _follows_pods(node: Node, bridge: Link) -> bool:
         return False
     try:
         # Where /sys is another network namespace's, as behind `nsenter --net`, this cannot be known.
-        told = Path("/sys/class/net", bridge.name)
-        if (told / "ifindex").read_text().strip() != str(bridge.index):
-            return False
-        return (told / "addr_assign_type").read_text().strip() != NET_ADDR_SET
+        told = {
+            key: Path("/sys/class/net", bridge.name, key).read_text().strip() for key in ("ifindex", "addr_assign_type")
+        }
+        return told["ifindex"] == str(bridge.index) and told["addr_assign_type"] != NET_ADDR_SET
     except OSError:
         return False
 
