@@ -41,7 +41,9 @@ def run(path: str | None, verb: str, pod: str | None) -> int:
         if verb == "ADD":
             steps = plan.wiring(config, host, each.ifname, addresses, pod=each.pod).steps
         else:
-            steps = plan.detachment(plan.pod_filter(config, host, names.pod_mac(host, ips), ips))
+            steps = plan.detachment(
+                plan.pod_filter(config, host, plan.links(config, host, each.ifname, ips).pod_mac, ips)
+            )
         print("\n".join(_script(verb, str(network.path), config, steps, each, netns)))
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def mend(found: list[Network], *, dry_run: bool = False) -> list[Done]:
     return done
 
 
-def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[list[Step]]:
+def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[Sequence[Step]]:
     """The steps that leave what is shared as it is to be, in the order of an ADD; those together that are one thing."""
     ours = [each for each in present if each.host and each.is_ours]
     for config in networks.configs(found):
@@ -74,7 +74,7 @@ def _steps(state: State, found: list[Network], present: list[Attachment]) -> Ite
         for each in pods:
             ends = plan.links(config, each.host, each.ifname, [])
             steps = plan.plugged_in(config, ends, [], [], pod="")
-            yield from ([step] for step in steps if isinstance(step, OF_PORT))
+            yield from ([each] for each in steps if isinstance(each, OF_PORT))
     pods_filters = filters.pod_filters(state, networks.configs(found), ours)
     masqueraded = [pod for pod in pods_filters if pod.masqueraded]
     guarded = [pod for pod in pods_filters if pod.mac]
@@ -92,7 +92,7 @@ def _as_it_is(state: State, step: Step) -> Step:
     return step
 
 
-def _wrong(state: State, groups: Iterable[list[Step]]) -> Iterator[tuple[Step, str]]:
+def _wrong(state: State, groups: Iterable[Sequence[Step]]) -> Iterator[tuple[Step, str]]:
     """The steps that are to be taken again, and what is wrong; of what is one thing, all."""
     for group in groups:
         wrong = [_why_wrong(state, step) for step in group]

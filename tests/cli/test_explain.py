@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -155,3 +156,20 @@ def test_a_name_of_a_file_does_not_end_a_comment(plugin: Plugin, node: Node) -> 
     node.write(path, json.dumps({"type": plugin.type, **BASE}))
     script = node.run(*plugin.argv, "explain", "--conf", path).stdout
     assert "touch /run/touched" not in script.splitlines()
+
+
+def test_a_running_pod_is_explained_by_what_made_it(plugin: Plugin, make_node: Callable[[], Node]) -> None:
+    """Run on another node, the script makes the same as there is for the pod here."""
+    typed, called = make_node(), make_node()
+    conf = BASE | {"type": plugin.type} | CONFIGURATIONS["dual stack"] | {"macspoofchk": True}
+    plugin.install(called)
+    called.write("/etc/cni/net.d/10-bridge.conf", json.dumps(conf))
+    by_hand, by_plugin = typed.pod("web"), called.pod("web")
+    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web"
+    plugin.add(called, conf | {"args": {"cni": {"mac": "02:00:00:00:00:07"}}}, by_plugin, args=args)
+    script = called.run(*plugin.argv, "explain", "--pod", "shop/web").stdout
+    assert by_plugin.container_id in script
+    typed.run("sh", "-e", input=script)
+    assert state(typed, by_hand) == state(called, by_plugin)
+    called.run("sh", "-e", input=called.run(*plugin.argv, "explain", "--verb", "DEL", "--pod", "shop/web").stdout)
+    assert by_plugin.run("ip", "link", "show", "eth0", check=False).returncode != 0
