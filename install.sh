@@ -248,8 +248,11 @@ import pathlib, sys, tomllib
 
 project = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())["project"]
 print(*project["dependencies"], sep="\n")
-if sys.argv[2] == "building":
-    print(*project["optional-dependencies"]["build"], sep="\n")
+optional = project["optional-dependencies"]
+if sys.argv[2] != "running":
+    print(*optional["build"], sep="\n")
+if sys.argv[2] == "--kind":
+    print(*optional["agent"], sep="\n")
 EOF
 }
 
@@ -389,13 +392,12 @@ demo() {
 
 uninstall() { people uninstall "${for_node[@]}"; }
 
-# --- on the nodes of a kind cluster: see cni_bridge_py/cli/kind.py ---
+# --- a kind cluster: see cni_bridge_py/cli/kind.py ---
 
 kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
 
-# What is done on nodes is in Python, and takes libraries.
-need_libraries() {
-    if has_libraries; then return; fi
+# What is done to a cluster is in Python, and takes libraries: those that the agent's image is made of, too.
+need_kind_libraries() {
     choose_python
     [ -n "$python" ] || fail "--kind takes Python 3.11 or newer"
     make_venv --kind
@@ -413,20 +415,22 @@ need_kind_tools() {
 install_kind() {
     need_kind_tools docker kind kubectl
     [ -f "$kind_config" ] || fail "--config $kind_config: there is no such file"
-    if given --no-build; then check_built; fi
-    need_libraries
-    if ! given --no-build && ! build_in_container; then
-        say "Not built in a container of $build_image: building with the Python of this machine"
+    if given --no-build; then
+        check_built
+    elif given --build-in-container; then
+        build_in_container || fail "a container of $build_image could not build it; what was said is above"
+    else
         need_packages
-        make_venv building
-        build_here
     fi
+    need_kind_libraries
+    if ! given --no-build && ! given --build-in-container; then build_here; fi
     kind_tool install --config "$kind_config" ${image:+--image "$image"}
 }
 
 uninstall_kind() {
-    need_kind_tools docker kind
-    need_libraries
+    need_kind_tools docker kind kubectl
+    kind get clusters 2>/dev/null | grep -qxF "$cluster" || fail "there is no kind cluster $cluster"
+    need_kind_libraries
     kind_tool uninstall
 }
 

@@ -9,10 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from netaddr import IPNetwork
 from pyroute2 import IPRoute, NetlinkError
@@ -20,7 +19,7 @@ from pyroute2 import IPRoute, NetlinkError
 from cni_bridge_py.agent import kubernetes, notices
 from cni_bridge_py.agent.host import Host
 from cni_bridge_py.agent.metrics import Metrics, server
-from cni_bridge_py.agent.model import BRIDGE, AddRoute, Change, Node, Problem, Wanted, WriteConfiguration
+from cni_bridge_py.agent.model import BRIDGE, CONFIGURATION, AddRoute, Change, Node, Problem, Wanted, WriteConfiguration
 from cni_bridge_py.agent.reconcile import changes, subnets, wanted
 from cni_bridge_py.agent.shared import mend
 from cni_bridge_py.cni.errors import CniError
@@ -98,7 +97,7 @@ class Agent:
         aim = Wanted(keeps_others=True) if nodes is None else wanted(self.name, nodes, found)
         undone = self._make(changes(aim, found), reasons)
         configuration = aim.configuration or found.configuration
-        problems = (*aim.problems, *self._mend(configuration, reasons))
+        problems = (*aim.problems, *(self._mend(reasons) if configuration else ()))
         self.ranges = subnets(configuration)
         self.routes_wanted = len(aim.routes)
         self.routes_there = len(aim.routes) - sum(isinstance(each, AddRoute) for each in undone)
@@ -143,14 +142,17 @@ class Agent:
                     self._say(type(change).__name__, str(change), reasons)
         return undone
 
-    def _mend(self, configuration: Mapping[str, Any] | None, reasons: set[str]) -> Iterator[Problem]:
+    def _mend(self, reasons: set[str]) -> Iterator[Problem]:
         """Have what pods share as it should be; a problem where that cannot be."""
+        wrong = f"what the pods of {self.name} share is not as it should be: "
         try:
-            for done in mend(configuration):
-                self._say("Mend", done, reasons)
+            for done in mend(self.host.conf_dir / CONFIGURATION):
+                if done.error:
+                    yield Problem("NotMended", self.name, f"{wrong}{done.what}: {done.error}")
+                else:
+                    self._say("Mend", f"{done.what}: mended", reasons)
         except (CniError, NetlinkError, OSError) as error:
-            why = error.msg if isinstance(error, CniError) else str(error)
-            yield Problem("NotMended", self.name, f"what the pods of {self.name} share is not as it should be: {why}")
+            yield Problem("NotMended", self.name, wrong + (error.msg if isinstance(error, CniError) else str(error)))
 
     def _say(self, what: str, done: str, reasons: set[str]) -> None:
         log.info("%s", done)

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from cni_bridge_py.agent.reconcile import gateway
-from cni_bridge_py.cni.errors import CniError
-from cni_bridge_py.cni.result import IPConfig
-from cni_bridge_py.config import NetworkConfig, read_config
+from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.kernel.access import Kernel
-from cni_bridge_py.kernel.netlink import NetlinkError
 from cni_bridge_py.kernel.rtnetlink import Link
-from cni_bridge_py.wiring import names, packet_filter, plan
-from cni_bridge_py.wiring.names import Links
+from cni_bridge_py.node import mend as node_mend
+from cni_bridge_py.node import networks
+from cni_bridge_py.node.mend import Done
+from cni_bridge_py.wiring import names, packet_filter
 from cni_bridge_py.wiring.pod_filter import Exceptions, altnames, read_altnames
 from cni_bridge_py.wiring.step import Explained
 
 
-def mend(configuration: Mapping[str, Any] | None) -> Iterator[str]:
-    """Have the bridge and what goes with it as the next ADD would leave them; what was wrong, in words.
+def mend(configuration: Path) -> Iterator[Done]:
+    """Have what the pods of the configured network share as the next ADD would leave it; what was done.
 
-    Makes none: the bridge comes with the node's first pod. Raises CniError where something cannot be mended.
+    Raises CniError where the configuration cannot be read, or the node cannot be looked at.
     """
-    if configuration is None:
-        return
-    top = {key: configuration[key] for key in ("cniVersion", "name")}
-    # The MTU and the MAC of a bridge that is there are what its pods rely on, and stay.
-    config = read_config({**top, **configuration["plugins"][0], "mtu": 0})
-    kernel = Kernel()
-    if not kernel.host.link(config.bridge) or not config.ipam:
-        return
-    gateways = [gateway(each.subnet) for ranges in config.ipam.range_sets for each in ranges]
-    links = Links(config.bridge, bridge_mac="", host="", host_mac="", pod="", pod_mac="", mtu=0)
-    for step in plan.shared(config, links, [IPConfig(each, each.ip) for each in gateways]):
-        try:
-            step.check(kernel)
-        except (CniError, NetlinkError, OSError) as wrong:
-            with Explained(step):
-                step.apply(kernel)
-                step.check(kernel)
-            yield f"{wrong.msg if isinstance(wrong, CniError) else wrong}: mended"
-    yield from _change_exceptions(kernel, config)
+    found = networks.of_file(str(configuration))
+    yield from node_mend.mend(found)
+    for network in found:
+        if network.config:
+            yield from _change_exceptions(Kernel(), network.config)
 
 
-def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[str]:
+def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[Done]:
     """Have pods that were made when the cluster had other nodes go to the pods of all that it has now unmasqueraded."""
     exceptions = Exceptions(tuple(config.non_masquerade_cidrs))
     links = {link.name: link for link in kernel.host.links()}
@@ -58,7 +42,7 @@ def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[str]:
             with Explained(f"the exceptions of {pod.host}"):
                 packet_filter.masquerade(kernel, new)
                 _write_altnames(links[pod.host], altnames(new))
-            yield f"{pod.host}: not masqueraded towards {', '.join(map(str, exceptions.networks))}"
+            yield Done(f"{pod.host}: masqueraded towards pods of nodes that are there now", [])
 
 
 def _write_altnames(link: Link, wanted: list[str]) -> None:
