@@ -190,11 +190,13 @@ def _agent(subcommands: Subcommands) -> None:
         return agent.run(arguments)
 
     made = _subcommand(
-        subcommands, "agent", run, "keep this node of a Kubernetes cluster wired: the process that stays"
+        subcommands,
+        "agent",
+        run,
+        "keep this node of a Kubernetes cluster wired, for as long as it runs; deploy/cni-bridge-py.yaml starts it",
+        "NODE_NAME=worker KUBECONFIG=~/.kube/config cni-bridge-py agent  by hand, on that node",
     )
-    made.add_argument(
-        "--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="this node's (default: $NODE_NAME)"
-    )
+    made.add_argument("--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="default: $NODE_NAME")
     made.add_argument(
         "--metrics",
         metavar="ADDRESS:PORT",
