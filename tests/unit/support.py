@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import netaddr
 import pytest
+from hypothesis import assume
 from hypothesis import strategies as st
 
-from cni_bridge_py.addresses import parse_address, parse_ip
+from cni_bridge_py.addresses import overlap, parse_address, parse_ip
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.cni.result import IPConfig, Route
-from cni_bridge_py.config import NetworkConfig, read_config
+from cni_bridge_py.config import UNUSABLE, NetworkConfig, read_config
 from cni_bridge_py.ipam.host_local import IpamConfig
 from cni_bridge_py.ipam.ranges import RangeSet
 from cni_bridge_py.wiring.pod_steps import AddRoute
@@ -68,4 +69,6 @@ def subnets(draw: st.DrawFn, ipv4: tuple[int, int], ipv6: tuple[int, int]) -> ne
     # Not IPv4-mapped (::ffff:0:0/96), which is IPv4 to us.
     lowest, highest = (0, (1 << 32) - 1) if version == 4 else (1 << 64, (1 << 128) - 1)
     value = draw(st.integers(lowest, highest))
-    return netaddr.IPNetwork((value, prefixlen), version=version).cidr
+    network = netaddr.IPNetwork((value, prefixlen), version=version).cidr
+    assume(not any(overlap(network, unusable) for unusable, _ in UNUSABLE))
+    return network

@@ -131,7 +131,7 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
         ),
     ),
     (rtnetlink.set_link("eth0", flags=rtnetlink.IFF_UP), (SETLINK, REQUEST, UP | {"IFLA_IFNAME": "eth0"})),
-    (rtnetlink.set_down("lo"), (SETLINK, REQUEST, UP | {"flags": 0, "IFLA_IFNAME": "lo"})),
+    (rtnetlink.set_down("lo"), (SETLINK, REQUEST, {"change": 1, "IFLA_IFNAME": "lo"})),
     (
         rtnetlink.set_link("cni0", flags=rtnetlink.IFF_UP | rtnetlink.IFF_PROMISC),
         (SETLINK, REQUEST, {"flags": 0x101, "change": 0x101, "IFLA_IFNAME": "cni0"}),
