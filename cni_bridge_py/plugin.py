@@ -160,20 +160,23 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     _need_root()
     kept = names.Attachments(valid_attachments(raw))
     valid = frozenset(kept.veths)
-    kernel = Kernel()
     errors = Errors()
-    hosts = {link.name for link in kernel.host.links() if link.mac == names.host_veth_mac(config.name, link.name)}
-    with errors, Explained("whom the packet filter knows"):
-        if has_nftables(kernel):
-            hosts |= packet_filter.attachments(kernel, config.name)  # of which the link is gone, too
-    for host in hosts - valid:
-        kept.veths.add(host)  # an address is in use until its veth is gone
-        owner = names.host_veth_mac(config.name, host)
-        with errors:
-            apply_all(plan.detachment(PodFilter(host, owner), owner), kernel)
-            kept.veths.remove(host)
-    with errors, _ipam(config, request, kernel) as ipam:
-        ipam.gc(kept.hold)
+    with Kernel() as kernel:
+        owners = {}
+        with errors, Explained("whom the packet filter knows"):
+            if has_nftables(kernel):
+                filtered = packet_filter.attachments(kernel, config.name)  # of which the link may be gone
+                owners = {host: names.host_veth_mac(config.name, host) for host in filtered}
+        owners |= {
+            link.name: link.mac for link in kernel.host.links() if names.is_host_veth(config.name, link.name, link.mac)
+        }
+        for host in owners.keys() - valid:
+            kept.veths.add(host)  # an address is in use until its veth is gone
+            with errors:
+                apply_all(plan.detachment(PodFilter(host, owners[host]), owners[host]), kernel)
+                kept.veths.remove(host)
+        with errors, _ipam(config, request, kernel) as ipam:
+            ipam.gc(kept.hold)
     errors.report()
 
 
