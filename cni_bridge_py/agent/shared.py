@@ -29,6 +29,15 @@ def mend(configuration: Path) -> Iterator[Done]:
     for network in found:
         if network.config:
             yield from _change_exceptions(Kernel(), network.config)
+            _clear_gone(Kernel(), network.config)
+
+
+def _clear_gone(kernel: Kernel, config: NetworkConfig) -> None:
+    """Take away what was mended for pods whose DEL came in between: it takes the link away first."""
+    kept = packet_filter.attachments(kernel, config.name)
+    for host in kept - {link.name for link in kernel.host.links()}:
+        with Explained(f"the rules of {host}, which is gone"):
+            packet_filter.clear(kernel, host, names.host_veth_mac(config.name, host))
 
 
 def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[Done]:
