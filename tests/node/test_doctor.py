@@ -163,7 +163,26 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {
+    "a pod's cable is down",
+    "a pod is in another bridge",
+    "isolation is off",
+    "the gateway's IPv6 address is gone",
+    "IPv6 is off on the bridge",
+    "IPv6 forwarding is off",
+    "IPv4 forwarding is off for the bridge",
+    "iptables-legacy rejects what is forwarded",
+    "ip6tables drops what is forwarded",
+    "a chain that is jumped to rejects",
+    "an element of a set is gone",
+    "host-local left a lease",
+    "its inodes are used up",
+    "the disk with the leases is full",
+}
+"""Others of a kind that has one already: they run only when asked for, as .ci/run does."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in CASES])
 def test_a_broken_node_is_told_and_mended(name: str, make_patient: Callable[..., Patient]) -> None:
     case = CASES[name]
     patient = make_patient(**case.conf)
@@ -235,6 +254,7 @@ def test_a_plugin_of_the_chain_that_is_missing(make_patient: Callable[..., Patie
     assert patient.doctor().wrong == []
 
 
+@pytest.mark.slow
 def test_a_plugin_of_the_chain_that_does_not_start(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(pods=0, ipam={"type": "broken"})
     patient.node.write("/opt/cni/bin/broken", '#!/bin/sh\necho \'{"supportedVersions": ["1.0.0"]}\'\n')
@@ -260,6 +280,7 @@ def test_status_has_the_plugins_own_words(make_patient: Callable[..., Patient]) 
     assert "0 of 1 addresses left" in examined.told("range")
 
 
+@pytest.mark.slow
 def test_a_range_that_is_full_is_widened(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/30"}, pods=1)
     patient.cure(patient.doctor().commands)
@@ -270,6 +291,7 @@ def test_a_range_that_is_full_is_widened(make_patient: Callable[..., Patient]) -
     assert patient.is_well()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", ["the dead", "host-local"])
 def test_a_range_full_of_leases_of_nobody_is_emptied(holder: str, make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/29"})
@@ -295,6 +317,7 @@ def test_two_pods_with_one_address(patient: Patient) -> None:
     assert first != second
 
 
+@pytest.mark.slow
 def test_networks_that_overlap(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(ipam=IPV4)
     other = patient.conf | {
@@ -408,6 +431,7 @@ def test_a_udev_rule_that_renames(patient: Patient) -> None:
     assert patient.doctor().wrong == []
 
 
+@pytest.mark.slow
 def test_a_link_file_that_changes_macs(patient: Patient) -> None:
     text = "[Match]\nDriver=veth bridge\n\n[Link]\nMACAddress=02:00:00:00:00:09\n"
     patient.node.write("/etc/systemd/network/10-macs.link", text)
@@ -427,6 +451,7 @@ def test_it_tries_with_pods(patient: Patient) -> None:
     assert patient.node.snapshot() == before
 
 
+@pytest.mark.slow
 def test_trying_tells_what_questions_cannot(patient: Patient) -> None:
     # A firewall beyond the node's.
     patient.outside.run("iptables-nft", "-A", "INPUT", "-p", "icmp", "-j", "DROP")
@@ -445,6 +470,7 @@ def test_its_text_ends_with_what_to_type(patient: Patient) -> None:
     assert well.stdout.endswith("All is well.\n")
 
 
+@pytest.mark.slow
 def test_without_nft_it_says_that_it_could_not_look(patient: Patient) -> None:
     patient.sh("mount --bind /dev/null $(command -v nft)")
     done = patient.node.run(PROGRAM, "doctor", "--json", check=False)

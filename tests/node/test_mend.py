@@ -29,6 +29,10 @@ BREAKS = {
 }
 
 
+QUICK = ("all of it", "our sets were emptied", "networkd took the ports out")
+"""The others run only when asked for, as .ci/run does."""
+
+
 def state(patient: Patient) -> Json:
     """What is to be as before; what a lease says of a pod whose lease was lost only its runtime knows."""
     snapshot = patient.node.snapshot()
@@ -53,7 +57,7 @@ def _sorted(entry: Json) -> Json:
     }
 
 
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in BREAKS])
 def test_the_node_is_as_it_was(name: str, patient: Patient) -> None:
     before = state(patient)
     patient.sh(BREAKS[name])
@@ -67,6 +71,7 @@ def test_the_node_is_as_it_was(name: str, patient: Patient) -> None:
     assert patient.sh(f"{PROGRAM} mend") == "# Nothing was to be mended.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BREAKS if "lease" not in name and name != "all of it"])
 def test_what_it_says_does_what_it_does(name: str, patient: Patient) -> None:
     before = state(patient)
