@@ -119,7 +119,9 @@ CASES = {
         (),
         {"bridgeNetfilter": True},
     ),
-    "the rule set was flushed: masquerade": Case("masquerade", "nft flush ruleset", "masquerade", ("world4", "world6")),
+    "the rule set was flushed: masquerade": Case(
+        "masquerade", "nft flush ruleset", "postrouting", ("world4", "world6")
+    ),
     "nftables.service was reloaded": Case("guards", "nft -f /etc/nftables.conf", "macspoofchk"),
     "an element of a set is gone": Case(
         "masquerade", f"nft flush set $({POD_SETS} | sed -n 1p)", "lacks 10.22.0.2", ("world4",)
@@ -276,7 +278,7 @@ def test_a_configuration_that_is_refused(patient: Patient) -> None:
 def test_status_has_the_plugins_own_words(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/30"}, pods=1)
     examined = patient.doctor()
-    assert "no address left" in examined.told("status")
+    assert "10.22.0.1-10.22.0.2" in examined.told("status")
     assert "0 of 1 addresses left" in examined.told("range")
 
 

@@ -101,10 +101,11 @@ def chain_started(node: Node) -> Finding:
     troubles = []
     for (kind, folders), path in there.items():
         if not path:
-            troubles.append(_missing(kind, folders))
+            # Ours is asked for before, once for each runtime.
+            troubles += [_missing(kind, folders)] if kind != PLUGIN else []
         elif why := _why_not(started[path]):
             troubles.append(_does_not_start(kind, path, why))
-    return told(troubles, ", ".join(dict.fromkeys(map(str, there.values()))))
+    return told(troubles, ", ".join(dict.fromkeys(str(path) for path in there.values() if path)))
 
 
 def _looked_in(node: Node, network: Network) -> tuple[Path, ...]:
