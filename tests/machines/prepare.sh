@@ -37,6 +37,9 @@ version=$(chroot "$root" apt-cache show --no-all-versions python3 | sed -n 's/^V
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >"$root/etc/hosts"
 : >"$root/etc/resolv.conf"
 
-"$checkout/.venv/bin/python" -m pip --quiet --disable-pip-version-check download --only-binary=:all: \
-    --python-version "$version" --dest "$directory/wheels" "$@"
+# What has no wheel is built first: it is Python alone, and the same for each version.
+pip() { "$checkout/.venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+pip wheel --wheel-dir "$directory/wheels" "$@"
+pip download --only-binary=:all: --python-version "$version" --find-links "$directory/wheels" \
+    --dest "$directory/wheels" "$@"
 printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$root/etc/pip.conf"
