@@ -8,6 +8,6 @@ NEEDED = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 def missing() -> list[str]:
     """The capabilities that wiring a pod takes and this process has not."""
-    with open("/proc/self/status", encoding="ascii") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     return [name for name, bit in NEEDED.items() if not effective >> bit & 1]
