@@ -119,7 +119,8 @@ def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step], po
         ]
         lines += [] if _is_delegated(config) else _lease_comment(config, "written")
     for step in steps:
-        lines += [f"# {step}", *step.commands(), ""]
+        if commands := step.commands():
+            lines += [f"# {step}", *commands, ""]
     if verb == "DEL" or _is_delegated(config):
         lines += _lease_comment(config, "removed")
     return lines

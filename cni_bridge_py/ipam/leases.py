@@ -37,6 +37,9 @@ INDEX = ".attachments"
 LARGEST_LEASE = 1 << 17
 """Bytes. A container id comes through the environment, where a variable has room for as many."""
 
+PART = 4096
+"""Bytes of a file that are read at once."""
+
 LAST_RESERVED = "last_reserved_ip."
 LEADING = frozenset("0123456789abcdef:")
 """What an address may start with, which no other file of the store does."""
@@ -301,8 +304,15 @@ def _read(path: str) -> str:
 
 def read_text(file: int, most: int) -> str:
     """Read `most` bytes of an open file, and close it; what is no UTF-8 is replaced. Raises OSError."""
+    data = b""
     try:
-        return os.read(file, most).decode(errors="replace")
+        # In parts, for a buffer of `most` bytes would be memory to be asked for and given back.
+        while len(data) < most:
+            part = os.read(file, min(PART, most - len(data)))
+            data += part
+            if len(part) < PART:
+                break
+        return data.decode(errors="replace")
     finally:
         os.close(file)
 

@@ -44,6 +44,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
+    PlugBackIn,
     SetUp,
 )
 from cni_bridge_py.wiring.step import Step
@@ -159,6 +160,7 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
     steps += way_out(config, ips)
     if config.mac_spoof_check:
         steps.append(EnsureMacSpoofCheck())
+    steps.append(PlugBackIn(config.name, links.bridge, _port(config, links, pod=""), _port_vlans(config, links)))
     return steps
 
 
@@ -203,18 +205,28 @@ def cable(links: Links) -> Step:
 def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
     """The steps that plug the cable in. `pod` is `namespace/pod` where it is known."""
     steps: list[Step] = filtered(pod_filter(config, links.host, links.pod_mac, ips))
-    is_dark = config.disable_container_interface
-    steps.append(AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation, is_dark))
-    if config.vlan or config.vlan_trunk:
-        native = config.vlan or DEFAULT_VLAN
-        trunk = [vlan for vlan in config.vlan_trunk if vlan != native]
-        steps.append(SetPortVlans(links.host, links.bridge, native, trunk, config.preserve_default_vlan))
+    steps.append(_port(config, links, pod))
+    if vlans := _port_vlans(config, links):
+        steps.append(vlans)
     steps += ipv6(links.pod, ips)
     if config.mac:
         steps.append(AnnounceMac(links.pod))
     if not config.disable_container_interface:
         steps.append(SetUp(links.pod))
     return steps + addressed(config, links.pod, ips, routes)
+
+
+def _port(config: NetworkConfig, links: Links, pod: str) -> AttachToBridge:
+    is_dark = config.disable_container_interface
+    return AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation, is_dark)
+
+
+def _port_vlans(config: NetworkConfig, links: Links) -> SetPortVlans | None:
+    if not config.vlan and not config.vlan_trunk:
+        return None
+    native = config.vlan or DEFAULT_VLAN
+    trunk = [vlan for vlan in config.vlan_trunk if vlan != native]
+    return SetPortVlans(links.host, links.bridge, native, trunk, config.preserve_default_vlan)
 
 
 def ipv6(pod: str, ips: list[IPConfig]) -> list[Step]:

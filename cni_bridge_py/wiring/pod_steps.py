@@ -6,7 +6,7 @@ Commands hold `$POD`, the path of the pod's network namespace.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EEXIST, ENODEV
 from shlex import quote
 
@@ -20,7 +20,8 @@ from cni_bridge_py.kernel import rtnetlink, sysctl
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
-from cni_bridge_py.wiring.names import VETH_PREFIX
+from cni_bridge_py.wiring.names import VETH_PREFIX, is_host_veth
+from cni_bridge_py.wiring.node_steps import SetPortVlans
 from cni_bridge_py.wiring.step import (
     Step,
     add_address_command,
@@ -134,6 +135,38 @@ class AttachToBridge(Step):
             *([f"bridge link set dev {self.host} isolated on"] if self.isolated else []),
             f"ip link set {self.host} up",
         ]
+
+
+@dataclass(frozen=True)
+class PlugBackIn(Step):
+    """Pods that were plugged into a bridge that somebody deleted are plugged into the new one.
+
+    `port` are the steps that make a port of this network's, whichever pod's.
+    """
+
+    network: str
+    bridge: str
+    port: AttachToBridge
+    vlans: SetPortVlans | None
+
+    def __str__(self) -> str:
+        return f"the network's other pods, if {self.bridge} was deleted: plug them in again"
+
+    def apply(self, kernel: Kernel) -> None:
+        if self.bridge not in kernel.made:
+            return
+        for link in kernel.host.links():
+            if not link.master and is_host_veth(self.network, link.name, link.mac):
+                with Tolerating(ENODEV):  # its DEL was quicker
+                    self._plug_in(kernel, link.name)
+
+    def _plug_in(self, kernel: Kernel, host: str) -> None:
+        replace(self.port, host=host).apply(kernel)
+        if self.vlans:
+            replace(self.vlans, port=host).apply(kernel)
+
+    def commands(self) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)

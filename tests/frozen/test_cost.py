@@ -21,17 +21,18 @@ MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
 # namespace, to its packet filter, and in the pod's namespace.
 COST = {
     "ADD": """
-        read 7 openat 11 close 13 newfstatat 4 fcntl 1 ioctl 1 mkdir 2 flock 1 write 3 link 1 geteuid 1 exit_group 1
-        socket 3 setsockopt 9 setns 2 sendto 22 recvfrom 25 getsockname 3 getpeername 3
+        read 7 openat 11 close 14 newfstatat 4 fcntl 1 ioctl 1 mkdir 2 umask 2 flock 1 pread64 1 write 3 link 1
+        geteuid 1 exit_group 1
+        socket 4 setsockopt 12 setns 2 sendto 31 recvfrom 33 getsockname 1 getpeername 1
     """,
     "CHECK": """
-        read 4 openat 5 close 8 newfstatat 3 fcntl 1 ioctl 1 mkdir 1 flock 1 geteuid 1 exit_group 1
-        socket 3 setsockopt 9 setns 2 sendto 15 recvfrom 21 getsockname 3 getpeername 3
+        read 4 openat 5 close 8 newfstatat 3 fcntl 1 ioctl 1 mkdir 1 umask 2 flock 1 geteuid 1 exit_group 1
+        socket 3 setsockopt 9 setns 2 sendto 18 recvfrom 24
     """,
     "DEL": """
-        read 2 openat 5 close 8 newfstatat 10 fcntl 1 ioctl 1 mkdir 1 flock 1 getdents64 4 unlink 2 rmdir 1
+        read 2 openat 5 close 9 newfstatat 10 fcntl 1 ioctl 1 mkdir 1 umask 2 flock 1 getdents64 4 unlink 2 rmdir 1
         geteuid 1 exit_group 1
-        socket 3 setsockopt 9 setns 2 sendto 9 recvfrom 10 getsockname 3 getpeername 3
+        socket 4 setsockopt 12 setns 2 sendto 18 recvfrom 18 getsockname 1 getpeername 1
     """,
 }
 """System calls of the shipped configuration, for the second pod of a node."""

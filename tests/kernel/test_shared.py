@@ -51,13 +51,18 @@ def test_next_add_mends_it_for_everyone(node: Node, plugin: Plugin, damage: str)
 
 
 def test_bridge_removed(node: Node, plugin: Plugin) -> None:
-    """Pods that were on it are cut off until they are made again; new ones are not."""
-    old, result = add_pod(plugin, node, CONF)
+    """The network's next ADD makes it again, and plugs in the pods that were on it as they were."""
+    conf = CONF | {"hairpinMode": True}
+    old, result = add_pod(plugin, node, conf)
+    _, theirs = add_pod(plugin, node, network(4, name="other", bridge="cni1"))
     node.run("ip", "link", "delete", BRIDGE)
-    new, _ = add_pod(plugin, node, CONF)
+    node.run("ip", "link", "delete", "cni1")
+    new, _ = add_pod(plugin, node, conf)
     assert all(new.ping(gateway) for gateway in GATEWAY.values())
-    assert host_veth(result) in plugin.check(node, CONF, old, result).error["msg"]
     assert node.link(BRIDGE)["address"] == result["interfaces"][0]["mac"], "pods would have to learn a new one"
+    assert plugin.check(node, conf, old, result).result == {}
+    assert all(new.ping(address) for address in addresses_of(result))
+    assert "master" not in node.link(host_veth(theirs)), "another network's bridge is that network's to make"
 
 
 def test_nothing_is_torn_down_by_the_last_pod(node: Node, plugin: Plugin) -> None:

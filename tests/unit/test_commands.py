@@ -34,6 +34,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
+    PlugBackIn,
     SetUp,
 )
 from cni_bridge_py.wiring.step import Step
@@ -145,6 +146,8 @@ TABLE: list[tuple[Step, list[str]]] = [
             "fi",
         ],
     ),
+    # A new bridge has no other pods: there is nothing to type.
+    (PlugBackIn("net", "cni0", AttachToBridge("veth1", "cni0"), None), []),
     (
         EnsureMasquerade(Exceptions()),
         [

@@ -43,6 +43,7 @@ from cni_bridge_py.wiring.pod_steps import (
     DeleteForeignVeth,
     DeleteVethPair,
     EnableIPv6,
+    PlugBackIn,
     SetUp,
 )
 from cni_bridge_py.wiring.step import Step
@@ -83,7 +84,9 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def steps_of(keys: dict[str, Any], ips: list[IPConfig], routes: list[Route], pod: str = "") -> list[Step]:
     """What an ADD does with a configuration and the addresses and routes that IPAM gave."""
-    return plan.wiring(network(**keys), HOST, "eth0", Result([], ips, routes, {}), pod).steps
+    steps = plan.wiring(network(**keys), HOST, "eth0", Result([], ips, routes, {}), pod).steps
+    # Of every plan, and a test of its own below.
+    return [step for step in steps if not isinstance(step, PlugBackIn)]
 
 
 def bridge(mac: str = "", mtu: int = 0, promisc: bool = False, name: str = "cni0", vlans: bool = False) -> Step:
@@ -679,3 +682,11 @@ def test_what_another_plugins_result_lists_on_the_host_may_be_its_pods() -> None
     interfaces = [Interface("cni0", ""), Interface("veth1f2e", ""), Interface("eth0", "", sandbox="/run/netns/pod")]
     step = DeleteForeignVeth("eth0", ["cni0", "veth1f2e"])
     assert plan.foreign_detachment("eth0", Result(interfaces, [], [], {})) == [step]
+
+
+def test_pods_of_a_bridge_that_was_deleted_become_ports_as_the_new_pod_does() -> None:
+    config = network(bridge="br0", hairpinMode=True, vlan=7)
+    steps = plan.wiring(config, HOST, "eth0", Result([], [], [], {}), "shop/cart-0").steps
+    [plug_back_in] = [step for step in steps if isinstance(step, PlugBackIn)]
+    [vlans] = [step for step in steps if isinstance(step, SetPortVlans)]
+    assert plug_back_in == PlugBackIn("net", "br0", AttachToBridge(HOST, "br0", hairpin=True), vlans)
