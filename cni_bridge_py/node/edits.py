@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 SPACE = "[[:space:]]*"
 
 
 def edit(path: Path | str, *changes: str) -> str:
     """The command that makes these changes to a file."""
-    return f"sed -i -z '{'; '.join(changes)}' {path}"
+    return f"sed -i -z '{'; '.join(changes)}' {quote(str(path))}"
 
 
 def replaced(key: str, old: str, new: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cni_bridge_py.cni.result import IPConfig
@@ -26,7 +27,8 @@ NFT_COMMAND = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
 
 def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[str]:
     """The commands by which a firewall lets pods' packets through, in its own words where it has a tool for that."""
-    pods = plan.gateway_interface(config)
+    link = plan.gateway_interface(config)
+    pods = quote(link)
     if verdict.family == "bridge":
         rule = f"""'iifname "{names.VETH_PREFIX}*" accept'"""
         return [f"nft insert rule bridge {verdict.table} {verdict.base} {rule}"]
@@ -42,7 +44,8 @@ def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[st
             chain = "DOCKER-USER" if verdict.has_docker else verdict.base
             return [f"{command} -I {chain} -{way} {pods} -j ACCEPT" for way in ("i", "o")]
     place = f"{verdict.family} {verdict.table} {verdict.base}"
-    return [f"nft insert rule {place} {way}ifname {pods} accept" for way in ("i", "o")]
+    rules = [f'{way}ifname "{link}" accept' for way in ("i", "o")]
+    return [f"nft insert rule {place} {quote(rule)}" for rule in rules]
 
 
 def _is_ufw(verdict: Verdict) -> bool:

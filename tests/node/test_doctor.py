@@ -480,3 +480,14 @@ def test_without_nft_it_says_that_it_could_not_look(patient: Patient) -> None:
     assert findings["filter"]["answer"] == "could not look"
     assert "nftables" in findings["filter"]["found"]
     assert done.returncode == 2
+
+
+def test_a_name_that_a_shell_would_take_apart(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(bridge="b;id>$x&")
+    drop = "nft add chain inet firewall forward '{ type filter hook forward priority 0; policy drop; }'"
+    patient.sh(f"nft add table inet firewall; {drop}; nft add rule inet firewall forward ct state established accept")
+    patient.sh("ip address del 10.22.0.1/16 dev 'b;id>$x&'; sysctl -w 'net/ipv4/conf/b;id>$x&/forwarding=0'")
+    assert not patient.is_well()
+    patient.cure(patient.doctor().commands)
+    assert patient.doctor().wrong == []
+    assert patient.is_well()

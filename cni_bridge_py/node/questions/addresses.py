@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from shlex import quote
 
 from netaddr import IPAddress, IPNetwork
 
@@ -81,7 +82,7 @@ def _is_bridge_of_ours(node: Node, link: str) -> bool:
 def _delete(route: Route) -> str:
     via = f" via {route.gateways[0]}" if route.gateways else ""
     metric = f" metric {route.priority}" if route.priority and route.dst.version == 4 else ""
-    return f"ip -{route.dst.version} route del {route.dst}{via} dev {route.links[0]}{metric} table {route.table}"
+    return f"ip -{route.dst.version} route del {route.dst}{via} dev {quote(route.links[0])}{metric} table {route.table}"
 
 
 def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
@@ -91,7 +92,7 @@ def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
     gateways = [each for each in networks.gateways(config) if each.ip in subnet]
     link = plan.gateway_interface(config)
     there = [each for each in gateways if each in node.state.addresses(link)]
-    return [edits.edit(node.path(config), *changes), *(f"ip address del {each} dev {link}" for each in there)]
+    return [edits.edit(node.path(config), *changes), *(f"ip address del {each} dev {quote(link)}" for each in there)]
 
 
 def _free(node: Node, subnet: IPNetwork) -> IPNetwork:
@@ -139,7 +140,7 @@ def leases_held(node: Node) -> Finding:
     foreign = [lease.path for each in node.attachments if each.state == FOREIGN for lease in each.leases]
     if foreign:
         found = f"{len(foreign)} leases, which host-local wrote, are of no pod that is there"
-        mend = [f"rm {' '.join(map(str, foreign))}"]
+        mend = [f"rm {' '.join(quote(str(each)) for each in foreign)}"]
         troubles.append(Trouble(found, "their addresses are taken for ever", mend))
     lacking = sum(lacks_lease(config, pod.leases, pod.networks) for config in node.configs for pod in node.of(config))
     if lacking:
@@ -163,7 +164,13 @@ def addresses_left(node: Node) -> Finding:
         if total < LARGE and len(held) >= NEARLY * total:
             dead = [lease for each, lease in held if each.state == DEAD]
             foreign = [lease for each, lease in held if each.state == FOREIGN]
-            mend = [node.mend] if dead else [f"rm {' '.join(str(each.path) for each in foreign)}"] if foreign else []
+            mend = (
+                [node.mend]
+                if dead
+                else [f"rm {' '.join(quote(str(each.path)) for each in foreign)}"]
+                if foreign
+                else []
+            )
             mend = mend or _widen(node, config, ranges[0].subnet)
             found = f"{count}: {len(dead)} are held by the dead, {len(foreign)} by host-local for nobody"
             troubles.append(Trouble(found, "new pods wait in ContainerCreating when none is left", mend))
@@ -180,7 +187,7 @@ def _widen(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
     changes += [edits.dropped(key, ANY_TEXT) for key in ("rangeStart", "rangeEnd")]
     link = plan.gateway_interface(config)
     there = [each for each in networks.gateways(config) if each.cidr == subnet and each in node.state.addresses(link)]
-    deleted = [f"ip address del {each} dev {link}" for each in there]
+    deleted = [f"ip address del {each} dev {quote(link)}" for each in there]
     return [edits.edit(node.path(config), *changes), *deleted, *([node.mend] if there else [])]
 
 
@@ -199,15 +206,15 @@ def _no_room(folder: Path) -> Iterator[Trouble]:
     mount = next(each for each in (there, *there.parents) if each.is_mount())
     if space.f_flag & os.ST_RDONLY:
         found = f"{there} is on a read-only file system"
-        yield Trouble(found, "pods neither come nor go", [f"mount -o remount,rw {mount}"])
+        yield Trouble(found, "pods neither come nor go", [f"mount -o remount,rw {quote(str(mount))}"])
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield Trouble(f"{there} is not writable", "pods neither come nor go", [f"chmod u+wx {there}"])
+        yield Trouble(f"{there} is not writable", "pods neither come nor go", [f"chmod u+wx {quote(str(there))}"])
     free = space.f_bavail * space.f_frsize
     if free < LEAST_BYTES or (space.f_files and space.f_favail < LEAST_FILES):
         left = f"{free >> 10} KiB and {space.f_favail} inodes left"
-        largest = f"find {mount} -xdev -type f -size +1M -printf '%s %p\\n' | sort -rn | head"
+        largest = f"find {quote(str(mount))} -xdev -type f -size +1M -printf '%s %p\\n' | sort -rn | head"
         size = f"size={2 * (space.f_blocks * space.f_frsize + LEAST_BYTES) >> 10}k"
-        grow = [f"mount -o remount,{size},nr_inodes={2 * (space.f_files + LEAST_FILES)} {mount}"]
+        grow = [f"mount -o remount,{size},nr_inodes={2 * (space.f_files + LEAST_FILES)} {quote(str(mount))}"]
         mend = grow if _is_tmpfs(mount) else ["journalctl --vacuum-size=100M", largest]
         yield Trouble(f"{there}: {left}", "no new pod gets an address when there is none", mend)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
@@ -47,7 +48,11 @@ def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
             yield Trouble(f"there is no bridge {name}", pods, [node.mend])
         elif link.kind != "bridge":
             kind = f"{link.kind} interface" if link.kind else "network card"
-            mend = [f"ip link set {name} down", f"ip link set {name} name {name[:11]}.old", node.mend]
+            mend = [
+                f"ip link set {quote(name)} down",
+                f"ip link set {quote(name)} name {quote(name[:11])}.old",
+                node.mend,
+            ]
             yield Trouble(f"{name} is a {kind}, no bridge", "no pod can be plugged into it", mend)
         elif not link.is_up:
             yield Trouble(f"bridge {name} is down", pods, [node.mend])
@@ -73,7 +78,7 @@ def _no_gateway(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
     if not missing:
         return
     others = [] if config.force_address else [each for each in there if _is_in_the_way(each, wanted, there)]
-    mend = [*(f"ip address del {other} dev {name}" for other in others), node.mend]
+    mend = [*(f"ip address del {other} dev {quote(name)}" for other in others), node.mend]
     found = f"{name} lacks {', '.join(map(str, missing))}" + (
         f", and has {', '.join(map(str, there))}" if there else ""
     )
@@ -97,7 +102,7 @@ def bridge_mac_pinned(node: Node) -> Finding:
         Trouble(
             f"bridge {link.name} takes the lowest MAC of its ports, now {link.mac}",
             "pods lose their gateway for a while whenever a pod comes or goes that changes it",
-            [f"ip link set {link.name} address {link.mac}"],
+            [f"ip link set {quote(link.name)} address {link.mac}"],
         )
         for link in {link.name: link for link in links}.values()
         if _follows_pods(node, link)
@@ -131,7 +136,7 @@ def ports_left(node: Node) -> Finding:
 def _many_ports(node: Node, bridge: str, count: int) -> Trouble:
     of_pods = {each.host for each in node.attachments}
     others = [port.name for port in node.state.ports(bridge) if port.name not in of_pods]
-    mend = [f"ip link set {name} nomaster" for name in others] or ["kubectl cordon $(hostname)"]
+    mend = [f"ip link set {quote(name)} nomaster" for name in others] or ["kubectl cordon $(hostname)"]
     found = f"bridge {bridge} has {count} of {MOST_PORTS} ports, {len(others)} of them no pod's"
     return Trouble(found, "when they are used up, no new pod can be plugged in", mend)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from shlex import quote
 
 from netaddr import IPAddress
 
@@ -48,7 +49,7 @@ def forwarding_on(node: Node) -> Finding:
     names = list(dict.fromkeys(name for version in sorted(asked) for name in _switches(node, version)))
     meaning = "pods reach one another, but nothing beyond their network"
     off = [name for name in names if sysctl_value(name) == "0"]
-    troubles = [Trouble(f"sysctl {name} is 0", meaning, [f"sysctl -w {name}=1"]) for name in off]
+    troubles = [Trouble(f"sysctl {name} is 0", meaning, [f"sysctl -w {quote(f'{name}=1')}"]) for name in off]
     return told(troubles, ", ".join(f"IPv{version}" for version in sorted(asked)))
 
 
@@ -149,7 +150,7 @@ def _bypassed(node: Node, asked: Iterable[NetworkConfig]) -> Iterator[Trouble]:
         if missed and config.bridge_netfilter:
             yield Trouble(f"bridge {config.bridge} bypasses the packet filter", meaning, [node.mend])
         elif missed:
-            mend = f"ip link set {config.bridge} type bridge nf_call_iptables 1 nf_call_ip6tables 1"
+            mend = f"ip link set {quote(config.bridge)} type bridge nf_call_iptables 1 nf_call_ip6tables 1"
             yield Trouble(f"bridge {config.bridge} bypasses the packet filter", meaning, [mend])
 
 
@@ -210,7 +211,7 @@ def reverse_path_accepted(node: Node) -> Finding:
             for way in (node.state.way_to(ip) for ip in each.ips if ip.version == 4):
                 if way and way not in (link, config.bridge):
                     found = f"net/ipv4/conf/{link}/rp_filter is 1, and the way to pod {each.ips[0]} is by {way}"
-                    mend = [f"sysctl -w net/ipv4/conf/{name}/rp_filter=2" for name in ("all", link)]
+                    mend = [f"sysctl -w {quote(f'net/ipv4/conf/{name}/rp_filter=2')}" for name in ("all", link)]
                     troubles.append(Trouble(found, "what that pod sends beyond its network is dropped", mend))
     return told(troubles[:1], "the way to each pod is by its bridge, or the check is off")
 
@@ -226,7 +227,7 @@ def router_advertisements_accepted(node: Node) -> Finding:
         Trouble(
             f"sysctl net/ipv6/conf/{link}/accept_ra is {value}, and {link} has what it has from router advertisements",
             "the node loses its IPv6 default route, and pods with it, since it forwards",
-            [f"sysctl -w net/ipv6/conf/{link}/accept_ra=2"],
+            [f"sysctl -w {quote(f'net/ipv6/conf/{link}/accept_ra=2')}"],
         )
         for link in learners
         if (value := sysctl_value(f"net/ipv6/conf/{link}/accept_ra")) != "2"

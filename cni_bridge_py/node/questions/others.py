@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from shlex import quote
 
 from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node import edits
@@ -57,7 +58,7 @@ def networkd_leaves_alone(node: Node) -> Finding:
             matched.setdefault(file, []).append(link.name)
     bridges = " ".join(dict.fromkeys(config.bridge for config in node.configs))
     text = rf"[Match]\nName={names.VETH_PREFIX}* {bridges}\n\n[Link]\nUnmanaged=yes\n"
-    mend = [f"printf '{text}' > {UNMANAGED}", "networkctl reload", node.mend]
+    mend = [f"printf {quote(text)} > {UNMANAGED}", "networkctl reload", node.mend]
     troubles = [
         Trouble(
             f"{file} matches {', '.join(links[:3])}{' and others' if len(links) > 3 else ''}",
@@ -166,7 +167,7 @@ def _link_files(links: list[Link]) -> Iterator[Trouble]:
                 meaning = "new pods' links are changed behind the plugin's back"
                 only = rf"[Match]\nName={names.VETH_PREFIX}* {link.name if link.kind == 'bridge' else ''}\n\n[Link]\n"
                 first = "/etc/systemd/network/05-cni-bridge-py.link"
-                yield Trouble(found, meaning, [f"printf '{only}' > {first}", "udevadm control --reload"])
+                yield Trouble(found, meaning, [f"printf {quote(only)} > {first}", "udevadm control --reload"])
                 return
             break  # the first file that matches is the one
 
@@ -183,7 +184,7 @@ def _rules(links: list[Link]) -> Iterator[Trouble]:
             link = next((each for each in links if _rule_touches(line, each)), None)
             if link:
                 meaning = "new pods' links are changed behind the plugin's back"
-                mend = [f"mv {path} {path}.off", "udevadm control --reload"]
+                mend = [f"mv {quote(str(path))} {quote(str(path))}.off", "udevadm control --reload"]
                 yield Trouble(f"{path} touches {link.name}: {line.strip()}", meaning, mend)
                 break
 
@@ -216,7 +217,12 @@ def network_manager_leaves_alone(node: Node) -> Finding:
     managed = [link for link in _links(node) if _is_managed(link)]
     bridges = "".join(f";interface-name:{name}" for name in dict.fromkeys(c.bridge for c in node.configs))
     text = rf"[keyfile]\nunmanaged-devices+=interface-name:{names.VETH_PREFIX}*{bridges}\n"
-    mend = [f"mkdir -p {NM_UNMANAGED.parent}", f"printf '{text}' > {NM_UNMANAGED}", "nmcli general reload", node.mend]
+    mend = [
+        f"mkdir -p {NM_UNMANAGED.parent}",
+        f"printf {quote(text)} > {NM_UNMANAGED}",
+        "nmcli general reload",
+        node.mend,
+    ]
     troubles = []
     if managed:
         found = f"NetworkManager may manage {', '.join(link.name for link in managed[:3])}"
@@ -280,7 +286,7 @@ def no_left_overs(node: Node) -> Finding:
         Trouble(
             f"links of {other}: {', '.join(links)}",
             f"routes and rules of {other} may take pods' packets elsewhere",
-            [f"ip link del {link}" for link in links],
+            [f"ip link del {quote(link)}" for link in links],
         )
         for other, links in found.items()
         if links != ["tunl0"]  # the kernel's own, where the module ipip is loaded

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cni_bridge_py.config import HOST_LOCAL
@@ -79,13 +80,17 @@ def _not_first(runtime: Runtime, first: NetworkFile | None, node: Node) -> Troub
     if first and ours:
         sorted_before = [each for each in _files(runtime) if bytes(each.path) < bytes(ours.path)]
         meaning = f"pods get their network from {', '.join(confdir.types(first.document)) or 'nothing that works'}"
-        commands = [f"mv {each.path} {each.path}{confdir.BACKUP}doctor" for each in sorted_before]
+        commands = [
+            f"mv {quote(str(each.path))} {quote(str(each.path))}{confdir.BACKUP}doctor" for each in sorted_before
+        ]
         return Trouble(f"{runtime.name} takes {first}, which sorts before {ours.path}", meaning, commands)
     elsewhere = next((each.path for each in node.networks), None)
-    mend = [f"mkdir -p {runtime.conf_dir}", f"cp {elsewhere} {runtime.conf_dir}/"] if elsewhere else [INSTALL]
+    mend = (
+        [f"mkdir -p {runtime.conf_dir}", f"cp {quote(str(elsewhere))} {runtime.conf_dir}/"] if elsewhere else [INSTALL]
+    )
     found = f"{runtime.name} looks for configurations in {runtime.conf_dir}: none of {PLUGIN} there"
     if first:
-        mend = [f"mv {first.path} {first.path}{confdir.BACKUP}doctor", *mend]
+        mend = [f"mv {quote(str(first.path))} {quote(str(first.path))}{confdir.BACKUP}doctor", *mend]
     return Trouble(found, "pods get their network elsewhere, or none", mend)
 
 
@@ -132,7 +137,7 @@ def _missing(kind: str, folders: tuple[Path, ...]) -> Trouble:
 
 def _does_not_start(kind: str, path: Path, why: str) -> Trouble:
     packaged = Path("/usr/lib/cni", kind)
-    mend = [f"chmod +x {path.resolve()}"]
+    mend = [f"chmod +x {quote(str(path.resolve()))}"]
     if os.access(path, os.X_OK):
         mend = [f"ln -sfn {packaged} {path}"] if packaged.exists() and packaged != path else [INSTALL]
     return Trouble(f"plugin {path} does not start: {why}", NO_POD_STARTS, mend)
@@ -168,7 +173,7 @@ def configuration_accepted(node: Node) -> Finding:
     if not node.networks:
         return does_not_apply(f"there is no configuration of {PLUGIN}")
     troubles = [
-        Trouble(f"{each.path}: {each.error}", NO_POD_STARTS, [f"${{EDITOR:-vi}} {each.path}"])
+        Trouble(f"{each.path}: {each.error}", NO_POD_STARTS, [f"${{EDITOR:-vi}} {quote(str(each.path))}"])
         for each in node.networks
         if each.error
     ]
