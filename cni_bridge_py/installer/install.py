@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cni_bridge_py.installer import Refused, plan, program, say
+from cni_bridge_py.config import read_config
+from cni_bridge_py.installer import Refused, plan, program, say, services
 from cni_bridge_py.installer.places import Place
 from cni_bridge_py.installer.plan import Network, Options, Plan
 from cni_bridge_py.installer.staging import MARK, Staging, remove_when_unused
@@ -33,6 +34,7 @@ def install(options: Options, built: Path) -> None:
     Raises Refused where that would not do, and OSError where a disk is full or so.
     """
     places = plan.find_places(options)
+    command = options.prefix / "bin" / PLUGIN
     folders = _folders(places, options.prefix)
     new_folders = [each for each in folders if not each.is_dir()]
     with Staging(*folders) as staging:
@@ -43,6 +45,8 @@ def install(options: Options, built: Path) -> None:
         change.stage(staging)
         staging.commit(*change.gone)
         change.tidy()
+    if os.geteuid() == 0:
+        change.tell_services(options.shipped, command)
     for line in [*change.done, *_about_runtimes(planned, new_folders), *_about_others(planned, before)]:
         say(line)
     for line in [*planned.warnings, *change.warnings]:
@@ -88,6 +92,18 @@ class Change:
                 self.done.append(f"{folder / LOOPBACK} -> {PLUGIN}, for there was no plugin of that name")
         for network in self._plan.networks:
             self._stage_network(staging, network)
+
+    def tell_services(self, shipped: Path, command: Path) -> None:
+        """Have other services leave pods' links alone, and `mend` run after them."""
+        bridges = [read_config(confdir.alone(each.document)).bridge for each in self._plan.networks]
+        wanted = {path: text.encode() for path, text in services.files(shipped, command, bridges)}
+        new = {path: text for path, text in wanted.items() if not path.is_file() or path.read_bytes() != text}
+        with Staging(*{path.parent for path in new}) as staging:
+            for path, text in new.items():
+                staging.write(text, path)
+            staging.commit()
+        self.done += [f"{path}: {'new' if path in new else 'as it was'}" for path in wanted]
+        self.warnings += services.take_notice(new)
 
     def tidy(self) -> None:
         """Take away earlier versions, once none of them runs."""

@@ -14,7 +14,7 @@ from pyroute2.nftables.main import NFTables
 
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.config import NetworkConfig, read_config_for_delete
-from cni_bridge_py.installer import document, places, say
+from cni_bridge_py.installer import document, places, say, services
 from cni_bridge_py.installer.staging import MARK, backup_name, need_writable, remove
 from cni_bridge_py.node import confdir
 from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
@@ -55,6 +55,12 @@ def uninstall(options: Options) -> None:
     for path in [*programs, *command]:
         remove(path)
         say(f"Removed {path}")
+    if os.geteuid() == 0 and (told := services.installed()):
+        for path in told:
+            remove(path)
+            say(f"Removed {path}")
+        for line in services.take_notice(told):
+            say(f"WARNING: {line}")
     if options.purge:
         left.purge()
         for path in [each.path for folder in confs for each in confdir.backups(folder)]:
@@ -137,7 +143,7 @@ class Left:
 
     def _veths_of(self, network: str) -> list[str]:
         found = [(each.get("ifname"), each.get("address")) for each in self._links]
-        return [name for name, mac in found if mac == names.host_veth_mac(network, name)]
+        return [name for name, mac in found if names.is_host_veth(network, name, mac or "")]
 
     def lines(self) -> list[str]:
         """What is there and why, a line each."""

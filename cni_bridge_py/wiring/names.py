@@ -10,6 +10,9 @@ from netaddr import IPAddress
 from cni_bridge_py.cni.result import IPConfig
 
 VETH_PREFIX = "veth"
+VETH_DIGITS = 11
+"""Together they fill an interface name."""
+
 HOST_MAC_PREFIX = b"\xfe\xff"
 """The highest of the unicast MACs that nobody owns. A bridge takes the lowest MAC of its ports unless one was set: one
 with a network card in it keeps the card's, however many pods come and go."""
@@ -48,7 +51,7 @@ class Attachments:
 def host_veth(container_id: str, ifname: str) -> str:
     """The host veth's name: `veth` and 11 hexadecimal digits, which together fill an interface name."""
     # GC is told of attachments that may be none of ours, in names of any kind.
-    return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode(errors="surrogatepass")).hex()[:11]
+    return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode(errors="surrogatepass")).hex()[:VETH_DIGITS]
 
 
 def host_veth_mac(network: str, name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from cni_bridge_py.kernel.rtnetlink import Link
-from cni_bridge_py.node import edits
+from cni_bridge_py.node import dropins, edits
 from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
 from cni_bridge_py.wiring import names
 
@@ -28,9 +28,6 @@ RULE_FOLDERS = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/r
 
 NM_FOLDERS = ("/usr/lib/NetworkManager/conf.d", "/run/NetworkManager/conf.d", "/etc/NetworkManager/conf.d")
 """NetworkManager.conf(5)."""
-
-UNMANAGED = Path("/etc/systemd/network/05-cni-bridge-py.network")
-NM_UNMANAGED = Path("/etc/NetworkManager/conf.d/05-cni-bridge-py.conf")
 
 OTHERS = {
     "flannel": ("flannel.1", "flannel-v6.1", "flannel-wg"),
@@ -56,9 +53,8 @@ def networkd_leaves_alone(node: Node) -> Finding:
         file = _first_match(link)
         if file and not _is_unmanaged(file):
             matched.setdefault(file, []).append(link.name)
-    bridges = " ".join(dict.fromkeys(config.bridge for config in node.configs))
-    text = rf"[Match]\nName={names.VETH_PREFIX}* {bridges}\n\n[Link]\nUnmanaged=yes\n"
-    mend = [f"printf {quote(text)} > {UNMANAGED}", "networkctl reload", node.mend]
+    text = dropins.networkd(config.bridge for config in node.configs)
+    mend = [f"printf %s {quote(text)} > {dropins.NETWORKD}", "networkctl reload", node.mend]
     troubles = [
         Trouble(
             f"{file} matches {', '.join(links[:3])}{' and others' if len(links) > 3 else ''}",
@@ -215,11 +211,10 @@ def network_manager_leaves_alone(node: Node) -> Finding:
     if not _runs("NetworkManager"):
         return does_not_apply("NetworkManager does not run")
     managed = [link for link in _links(node) if _is_managed(link)]
-    bridges = "".join(f";interface-name:{name}" for name in dict.fromkeys(c.bridge for c in node.configs))
-    text = rf"[keyfile]\nunmanaged-devices+=interface-name:{names.VETH_PREFIX}*{bridges}\n"
+    text = dropins.network_manager(config.bridge for config in node.configs)
     mend = [
-        f"mkdir -p {NM_UNMANAGED.parent}",
-        f"printf {quote(text)} > {NM_UNMANAGED}",
+        f"mkdir -p {dropins.NETWORK_MANAGER.parent}",
+        f"printf %s {quote(text)} > {dropins.NETWORK_MANAGER}",
         "nmcli general reload",
         node.mend,
     ]
