@@ -452,10 +452,10 @@ class EnableForwarding(Step):
     def commands(self) -> list[str]:
         if self.version == 4:
             return [f"sysctl -qw {self._name}=1"]
-        listening = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
+        listening = "grep -lx 1 /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
         return [
             f"if [ $(sysctl -n {self._name}) = 0 ]; then",
-            f"    {listening} | xargs grep -lx 1 | while read -r file; do echo 2 > $file; done",
+            f'    {listening} | while read -r file; do echo 2 > "$file"; done',
             f"    sysctl -qw {self._name}=1",
             "fi",
         ]

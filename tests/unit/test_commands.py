@@ -43,7 +43,7 @@ from tests.unit.support import add_route, route_to
 MAC = "0a:58:0a:01:00:01"
 MAC_2 = "0a:58:0a:01:00:02"
 
-TAKE_ADVERTISEMENTS = "ls -d /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/ | xargs grep -lx 1"
+TAKE_ADVERTISEMENTS = "grep -lx 1 /proc/sys/net/ipv6/conf/*/accept_ra | grep -v -e /all/ -e /default/"
 IN_POD = "nsenter --net=$POD"
 OWNER = "fe:00:00:00:00:01"
 FILTERED = PodFilter(
@@ -141,7 +141,7 @@ TABLE: list[tuple[Step, list[str]]] = [
         EnableForwarding(6),
         [
             "if [ $(sysctl -n net/ipv6/conf/all/forwarding) = 0 ]; then",
-            f"    {TAKE_ADVERTISEMENTS} | while read -r file; do echo 2 > $file; done",
+            f'    {TAKE_ADVERTISEMENTS} | while read -r file; do echo 2 > "$file"; done',
             "    sysctl -qw net/ipv6/conf/all/forwarding=1",
             "fi",
         ],
