@@ -275,7 +275,7 @@ sources() {
 }
 
 build_here() {
-    local made_of status=0
+    local made_of shell status=0
     made_of=$({ sources && cat "$venv/made-of"; } | hash_of)
     if [ "$(cat "$dist/made-of" 2>/dev/null)" = "$made_of" ]; then
         say "Nothing to build: nothing has changed since the last time"
@@ -286,6 +286,10 @@ build_here() {
     (cd "$checkout" && PYI_LOG_LEVEL=ERROR "$venv/bin/python" -m PyInstaller --noconfirm \
         --distpath "$dist" --workpath "$checkout/.build/work" "$PLUGIN.spec") ||
         fail "PyInstaller could not build the command; what it said is above"
+    (cd "$checkout" && "$venv/bin/python" -m bundle.man >"$dist/$PLUGIN.1")
+    for shell in bash zsh fish; do
+        (cd "$checkout" && "$venv/bin/python" -m cni_bridge_py completion $shell >"$dist/completion.$shell")
+    done
     say "Building, 2 of 2: the plugin"
     (cd "$checkout" && "$venv/bin/python" -m bundle.build --output "$dist/$PLUGIN") || status=$?
     case $status in

@@ -56,7 +56,19 @@ def install(options: Options, built: Path) -> None:
 def _folders(places: list[Place], prefix: Path) -> list[Path]:
     """The directories in which something changes."""
     of_places = [folder for each in places for folder in (each.bin_dir, each.conf_dir)]
-    return list(dict.fromkeys([*of_places, prefix / "lib" / PLUGIN, prefix / "bin"]))
+    helps = [path.parent for path in help_files(prefix).values()]
+    return list(dict.fromkeys([*of_places, prefix / "lib" / PLUGIN, prefix / "bin", *helps]))
+
+
+def help_files(prefix: Path) -> dict[str, Path]:
+    """Where the manual page and the shells' completion go, by the names under which they are built."""
+    share = prefix / "share"
+    return {
+        f"{PLUGIN}.1": share / "man/man1" / f"{PLUGIN}.1",
+        "completion.bash": share / "bash-completion/completions" / PLUGIN,
+        "completion.zsh": share / "zsh/site-functions" / f"_{PLUGIN}",
+        "completion.fish": share / "fish/vendor_completions.d" / f"{PLUGIN}.fish",
+    }
 
 
 class Change:
@@ -122,7 +134,10 @@ class Change:
         if not staged.is_dir():
             staged = staging.tree(self._built / COMMAND, self._version)
         staging.link(self._command, self._version / COMMAND)
-        self.done.append(f"{self._command}: the command for people")
+        for name, target in help_files(self._command.parents[1]).items():
+            if (self._built / name).is_file():
+                staging.write((self._built / name).read_bytes(), target)
+        self.done.append(f"{self._command}: the command for people (man {PLUGIN})")
         return staged / COMMAND
 
     def _stage_plugin(self, staging: Staging, folder: Path, command: Path) -> Path:

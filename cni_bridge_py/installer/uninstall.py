@@ -15,6 +15,7 @@ from pyroute2.nftables.main import NFTables
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.config import NetworkConfig, read_config_for_delete
 from cni_bridge_py.installer import document, places, say, services
+from cni_bridge_py.installer.install import help_files
 from cni_bridge_py.installer.staging import MARK, backup_name, need_writable, remove
 from cni_bridge_py.node import confdir
 from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
@@ -42,7 +43,8 @@ def uninstall(options: Options) -> None:
     """Take away what was installed, and say what stays. Raises Refused where that takes other rights."""
     bins, confs = places.find_all(options.bin_dir, options.conf_dir)
     programs = [path for folder in bins for path in _programs(folder)]
-    command = [path for path in (options.prefix / "bin" / PLUGIN, options.prefix / "lib" / PLUGIN) if _exists(path)]
+    of_people = (options.prefix / "bin" / PLUGIN, options.prefix / "lib" / PLUGIN, *help_files(options.prefix).values())
+    command = [path for path in of_people if _exists(path)]
     files = [each for folder in confs for each in confdir.files(folder) if each.is_ours]
     backups = [each for folder in confs for each in confdir.backups(folder)]
     for path in [*programs, *command, *(each.path for each in files)]:

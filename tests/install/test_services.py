@@ -66,3 +66,21 @@ def test_uninstalling_takes_it_away(installer: Installer) -> None:
     assert not any(installer.path(path).exists() for path in ALL)
     left = [*installer.path("/etc/systemd/system").glob("*/cni-bridge-py*")]
     assert [path for path in left if path.is_symlink()] == []
+
+
+def test_the_manual_page_and_completion_are_where_they_are_looked_for(installer: Installer) -> None:
+    """install.sh builds them beside the command; here they stand for what that is."""
+    share = f"{PREFIX}/share"
+    places = {
+        "cni-bridge-py.1": f"{share}/man/man1/cni-bridge-py.1",
+        "completion.bash": f"{share}/bash-completion/completions/cni-bridge-py",
+        "completion.zsh": f"{share}/zsh/site-functions/_cni-bridge-py",
+        "completion.fish": f"{share}/fish/vendor_completions.d/cni-bridge-py.fish",
+    }
+    for name in places:
+        (installer.dist / name).write_text(name)
+    installer.install()
+    # /usr/local of the node is seen through its own root alone.
+    assert installer.node.run("cat", *places.values()).stdout == "".join(places)
+    installer.uninstall()
+    assert installer.node.run("ls", *places.values(), check=False).stdout == ""
