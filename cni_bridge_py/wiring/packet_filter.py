@@ -1,25 +1,30 @@
 """What our two nftables tables hold, and how it is kept so.
 
     table inet cni-bridge-py
-      chain postrouting                                       table bridge cni-bridge-py
-        ip daddr 224.0.0.0/4 return, ...                        chain macspoofchk
-        ip saddr @pods4-DIGEST jump masquerade-DIGEST, ...        iifname @guarded iifname . ether saddr != @macs drop
-      chain masquerade-DIGEST                                   set guarded: veth1...
-        ip daddr @exceptions4-DIGEST return, ...                set macs: veth1... . 0a:58:0a:16:00:05
+      chain postrouting
+        ip daddr 224.0.0.0/4 return, ...
+        ip saddr @pods4-DIGEST jump masquerade-DIGEST, ...
+      chain masquerade-DIGEST
+        ip daddr @exceptions4-DIGEST return, ...
         masquerade fully-random
       set pods4-DIGEST: 10.22.0.5
       set exceptions4-DIGEST: 10.22.0.0/16, ...
       set attachments: veth1... . 0
+    table bridge cni-bridge-py
+      chain macspoofchk
+        iifname @attachments iifname . ether saddr != @macs drop
+      set attachments: veth1...
+      set macs: veth1... . 0a:58:0a:16:00:05
 
-What is one attachment's are elements of sets. `attachments` and `guarded` have it by its host veth's name, and a
-comment that begins with that link's MAC, by which GC knows whose it is, and says what the other sets have of it. So
-what is sent for a pod does not depend on how many others there are; nor does what the kernel does for it. (It would
-with a chain for each pod: the kernel follows every jump anew whenever one is added.)
+What belongs to one attachment is an element of each set. `attachments` has the attachment by its host veth's name. The
+element's comment begins with that link's MAC, by which GC knows whose it is, and goes on with what the other sets have
+of it. So what is sent for a pod does not depend on how many others there are, and neither does the kernel's work. (With
+a chain for each pod it would: the kernel follows every jump of a table anew whenever one is added.)
 
-What a pod's own networks and its exceptions are names a chain, which pods that agree in them share, and which goes with
-the last of these. So pods keep those that they were made with.
+A chain `masquerade-DIGEST` is named after the pod's own networks and its exceptions. Pods that agree in these share it,
+and it goes with the last of them. So a pod keeps the exceptions that it was made with.
 
-Sets have an element that is no pod's. Where it is gone somebody flushed the set.
+Each set has an element that is no pod's. Where that one is gone, somebody flushed the set.
 """
 
 from __future__ import annotations
@@ -67,7 +72,7 @@ POSTROUTING_RULES = [nftables.return_to_network(network, "multicast") for networ
 ATTACHMENTS = Set(NFPROTO_INET, "attachments", IFNAME_AND_MARK)
 
 MACSPOOFCHK = Chain(NFPROTO_BRIDGE, "macspoofchk", "filter", NF_BR_PRE_ROUTING, NF_BR_PRI_NAT_DST_BRIDGED)
-GUARDED = Set(NFPROTO_BRIDGE, "guarded", IFNAME)
+GUARDED = Set(NFPROTO_BRIDGE, "attachments", IFNAME)
 MACS = Set(NFPROTO_BRIDGE, "macs", IFNAME_AND_MAC)
 MACSPOOFCHK_RULES = [nftables.drop_other_macs(GUARDED, MACS, "guarded pods send from their own MAC only")]
 

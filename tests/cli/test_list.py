@@ -49,7 +49,7 @@ def test_traffic_is_as_the_pod_sees_it(patient: Patient) -> None:
         ("ip link set $VETH down", "down"),
         ("ip link del $VETH", "lease without veth (dead)"),
         ("rm /var/lib/cni/networks/podnet/10.22.0.2 /var/lib/cni/networks/podnet/fd00:22::2", "veth without lease"),
-        ("nft flush set bridge cni-bridge-py guarded", "guard missing"),
+        ("nft flush set bridge cni-bridge-py attachments", "guard missing"),
         ("nft flush set inet cni-bridge-py attachments", "masquerade missing"),
     ],
 )

@@ -95,9 +95,9 @@ def test_failed_add_leaves_no_guard(node: Node, plugin: Plugin) -> None:
     "damage",
     [
         f"delete table {TABLE}",
-        f"flush set {TABLE} guarded",
+        f"flush set {TABLE} attachments",
         f"flush set {TABLE} macs",
-        f"delete element {TABLE} guarded {{ VETH }}",
+        f"delete element {TABLE} attachments {{ VETH }}",
         f"flush chain {TABLE} macspoofchk",
         "flush ruleset",
     ],

@@ -164,12 +164,12 @@ TABLE: list[tuple[Step, list[str]]] = [
         EnsureMacSpoofCheck(),
         [
             "nft add table bridge cni-bridge-py",
-            "nft add set bridge cni-bridge-py guarded '{ type ifname; }'",
+            "nft add set bridge cni-bridge-py attachments '{ type ifname; }'",
             "nft add set bridge cni-bridge-py macs '{ type ifname . ether_addr; }'",
             f"nft add chain {MACSPOOFCHK} '{{ type filter hook prerouting priority -300; policy accept; }}'",
             f"nft flush chain {MACSPOOFCHK}",
-            f"nft add rule {MACSPOOFCHK} 'iifname @guarded iifname . ether saddr != @macs drop {GUARDED_ONLY}'",
-            f"nft add element bridge cni-bridge-py guarded '{{ lo {NO_POD} }}'",
+            f"nft add rule {MACSPOOFCHK} 'iifname @attachments iifname . ether saddr != @macs drop {GUARDED_ONLY}'",
+            f"nft add element bridge cni-bridge-py attachments '{{ lo {NO_POD} }}'",
             f"nft add element bridge cni-bridge-py macs '{{ lo . 00:00:00:00:00:00 {NO_POD} }}'",
         ],
     ),
@@ -213,7 +213,7 @@ TABLE: list[tuple[Step, list[str]]] = [
     (
         GuardMac(FILTERED),
         [
-            f"nft add element bridge cni-bridge-py guarded '{{ veth1 comment \"{OWNER}: {MAC}\" }}'",
+            f"nft add element bridge cni-bridge-py attachments '{{ veth1 comment \"{OWNER}: {MAC}\" }}'",
             f"nft add element bridge cni-bridge-py macs '{{ veth1 . {MAC} comment \"veth1\" }}'",
         ],
     ),
@@ -231,7 +231,7 @@ TABLE: list[tuple[Step, list[str]]] = [
     (
         ClearFilter(FILTERED),
         [
-            "nft delete element bridge cni-bridge-py guarded '{ veth1 }'",
+            "nft delete element bridge cni-bridge-py attachments '{ veth1 }'",
             f"nft delete element bridge cni-bridge-py macs '{{ veth1 . {MAC} }}'",
         ],
     ),

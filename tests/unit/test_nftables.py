@@ -155,10 +155,10 @@ RULES: list[tuple[Rule, str, list[dict[str, Any]]]] = [
     ),
     (
         nftables.drop_other_macs(GUARDED, MACS, "why"),
-        "iifname @guarded iifname . ether saddr != @macs drop",
+        "iifname @attachments iifname . ether saddr != @macs drop",
         [
             meta("NFT_META_IIFNAME"),
-            lookup("guarded"),
+            lookup("attachments"),
             meta("NFT_META_IIFNAME"),
             # The source address in the Ethernet header: 6 bytes after 6 of the destination's; behind the name.
             payload("LL", 6, 6, "NFT_REG_2"),
@@ -230,7 +230,7 @@ IPADDR, IP6ADDR, ETHERADDR, MARK = 7, 8, 9, 19
 """libnftables' types of data."""
 
 VETH = b"veth0123456789a\0"
-PLACE = {"nfgen_family": BRIDGE, "NFTA_SET_TABLE": "cni-bridge-py", "NFTA_SET_NAME": "guarded"}
+PLACE = {"nfgen_family": BRIDGE, "NFTA_SET_TABLE": "cni-bridge-py", "NFTA_SET_NAME": "attachments"}
 
 MESSAGES: list[tuple[type[nlmsg], Message, tuple[int, int, dict[str, Any]]]] = [
     *[
