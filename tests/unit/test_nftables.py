@@ -50,7 +50,7 @@ OF_NETWORK = Chain(INET, "masquerade-abc")
 
 PODS = {version: Set(INET, f"pods{version}", ADDRESS[version]) for version in ADDRESS}
 NETWORKS = {version: Set(INET, f"networks{version}", ADDRESS[version], intervals=True) for version in ADDRESS}
-GUARDED = Set(BRIDGE, "guarded", IFNAME)
+GUARDED = Set(BRIDGE, "attachments", IFNAME)
 MACS = Set(BRIDGE, "macs", IFNAME_AND_MAC)
 ATTACHMENTS = Set(INET, "attachments", IFNAME_AND_MARK)
 
@@ -273,7 +273,7 @@ MESSAGES: list[tuple[type[nlmsg], Message, tuple[int, int, dict[str, Any]]]] = [
         for of, said in (
             (PODS[4], a_set(INET, "pods4", IPADDR, 4, BIG)),
             (NETWORKS[6], a_set(INET, "networks6", IP6ADDR, 16, BIG, intervals=True)),
-            (GUARDED, a_set(BRIDGE, "guarded", DATA_TYPE_IFNAME, 16, HOST)),
+            (GUARDED, a_set(BRIDGE, "attachments", DATA_TYPE_IFNAME, 16, HOST)),
             # Each part of a joined key has six bits of its type.
             (MACS, a_set(BRIDGE, "macs", DATA_TYPE_IFNAME << 6 | ETHERADDR, 24, NONE)),
             (ATTACHMENTS, a_set(INET, "attachments", DATA_TYPE_IFNAME << 6 | MARK, 20, NONE)),
