@@ -41,7 +41,7 @@ def status(program: Path, config: dict[str, Any], bin_dirs: Iterable[Path]) -> s
         return ""
     try:
         error = json.loads(done.stdout)
-        told, code = error["msg"] + (f" ({error['details']})" if error.get("details") else ""), error["code"]
+        told, code = str(error["msg"]) + (f" ({error['details']})" if error.get("details") else ""), error["code"]
     except (ValueError, KeyError, TypeError):
         raise Refused(f"the plugin does not say whether it could serve pods: {done.stderr or done.stdout}") from None
     if code not in CODE_CHANGES:
