@@ -216,7 +216,7 @@ MEANT = [
         r"VERSION.*/answer/answer/(cniVersion|supportedVersions)", "VERSION", (DEBIAN,),
     ),
 ]
-"""What is meant, and README lists."""
+"""What is meant, and docs/from-the-reference.md lists."""
 
 OPEN = [
     Difference(

@@ -65,5 +65,5 @@ def test_noticed(node: Node, plugin: Plugin, damage: Damage) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
 def test_noticed_by_the_reference(node: Node, reference: Plugin, damage: Damage) -> None:
-    """So that what README says of it stays true."""
+    """So that what docs/from-the-reference.md says of it stays true."""
     assert notices(reference, node, damage) is damage.reference_notices

@@ -133,7 +133,7 @@ def test_answered(look: Look, release: str, entry: Case) -> None:
 
 @each_release(MEANT, OPEN)
 def test_difference_is_there(look: Look, release: str, entry: Difference) -> None:
-    """What is no more must not be listed, in README neither."""
+    """What is no more must not be listed, in docs neither."""
     (case,) = (case for case in SERVED + REFUSED + ANSWERED if case.name == entry.example)
     found = picture.differences(*look(release, case))
     assert any(entry in differences_at(release, path) for path, _, _ in found)

@@ -1,4 +1,4 @@
-"""README tells of the reference what the tests here see."""
+"""docs/from-the-reference.md says of the reference what the tests here see."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.reference.differences import MEANT
 from tests.reference.releases import RELEASES
 from tests.reference.test_damage import ONLY_OURS
 
-README = (CHECKOUT / "README.md").read_text()
+PAGE = (CHECKOUT / "docs/from-the-reference.md").read_text()
 
 
 def test_every_meant_difference_is_listed_and_no_other() -> None:
-    table = README.partition("| difference |")[2].partition("\n\n")[0]
+    table = PAGE.partition("| difference |")[2].partition("\n\n")[0]
     rows = [line.strip("| ").replace("`", "").split(" | ") for line in table.splitlines()[2:]]
     meant = [[each.name, each.reason.replace("`", ""), ", ".join(each.releases)] for each in MEANT]
     check = f"all that the reference's does, and: {', '.join(ONLY_OURS)}"
@@ -20,4 +20,4 @@ def test_every_meant_difference_is_listed_and_no_other() -> None:
 
 
 def test_how_many_configurations_were_compared() -> None:
-    assert f"runs {len(SERVED + REFUSED + ANSWERED)} configurations through" in README
+    assert f"runs {len(SERVED + REFUSED + ANSWERED)} configurations through" in PAGE

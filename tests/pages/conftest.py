@@ -1,0 +1,76 @@
+"""The machine that pages are read at: a node with containerd, this checkout, and a way out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bundle import CHECKOUT
+from tests.harness import PATH, Node, Outside, Plugin
+from tests.pages.shell import Shell
+
+# What is the machine's and no node's own: plugins, commands, and the runtimes that pages do not speak of.
+PRIVATE = """
+set -e
+for tree in /usr/lib/cni /usr/local; do
+    mkdir -p $tree /run/private$tree /run/private$tree.work
+    mount -t overlay overlay $tree -o lowerdir=$tree,upperdir=/run/private$tree,workdir=/run/private$tree.work
+done
+for command in podman crio; do
+    [ ! -e /usr/bin/$command ] || mount --bind /dev/null /usr/bin/$command
+done
+"""
+
+# Building takes minutes, and is tested where it is the matter.
+BUILT_BEFORE = """
+[[ $* != *--build-only* ]] || { echo "Built"; exit; }
+[[ $* == *--uninstall* || $* == *--kind* ]] || set -- --no-build "$@"
+"""
+
+SOURCE = """#!/bin/sh
+# cni_bridge_py
+PYTHONPATH={checkout} exec {python} -c "import sys; sys.argv[0] = '$0'; \
+from cni_bridge_py.__main__ import main; sys.exit(main())" "$@"
+"""
+
+
+@pytest.fixture
+def shell_at(make_node: Callable[[], Node], plugin: Plugin) -> Iterator[Callable[[], Shell]]:
+    """A function that gives a shell on a machine of its own, in the checkout's directory."""
+    shells: list[Shell] = []
+
+    def open_shell() -> Shell:
+        node = make_node()
+        Outside(node)
+        node.run("sh", "-c", PRIVATE)
+        checkout = node.directory / "cni-bridge-py"
+        _check_out(checkout, Path(plugin.argv[0]))
+        shells.append(Shell(node, str(checkout), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}))
+        return shells[-1]
+
+    yield open_shell
+    for each in shells:
+        with each:
+            pass
+
+
+def _check_out(directory: Path, plugin: Path) -> None:
+    """A checkout whose products are there: the plugin that is tested, and the command line from source."""
+    directory.mkdir()
+    for entry in CHECKOUT.iterdir():
+        if not entry.name.startswith(".") and entry.name != "install.sh":
+            (directory / entry.name).symlink_to(entry)
+    first, rest = (CHECKOUT / "install.sh").read_text().split("\n", 1)
+    (directory / "install.sh").write_text(f"{first}\n{BUILT_BEFORE}{rest}")
+    command_line = directory / ".build/dist/command-line/command-line"
+    command_line.parent.mkdir(parents=True)
+    (directory / ".build/venv").symlink_to(sys.prefix)
+    shutil.copy(plugin, directory / ".build/dist/cni-bridge-py")
+    command_line.write_text(SOURCE.format(checkout=CHECKOUT, python=sys.executable))
+    for executable in (directory / "install.sh", command_line):
+        os.chmod(executable, 0o755)
