@@ -19,6 +19,9 @@ SHOWN = ("json", "mermaid", "nginx", "text", "yaml")
 ELSEWHERE = {"kind": "tests/kind", "podman": "tests/podman"}
 """Words behind a language: what is typed where there is what it takes, and by which tests."""
 
+FROM_NOTHING = (CHECKOUT / "README.md", CHECKOUT / "docs/learn.md")
+"""Pages that tell how to get there; readers of the others have installed it."""
+
 FAILS = "fails"
 """The word behind a language for a block whose last command is meant to fail."""
 
@@ -33,6 +36,8 @@ def here(page: Path) -> list[Block]:
 )
 def test_what_is_typed_and_seen(page: Path, shell_at: Callable[[], Shell]) -> None:
     shell = shell_at()
+    if page not in FROM_NOTHING:
+        assert shell.type("./install.sh").status == 0
     faults = [fault for block in here(page) for fault in type_block(shell, block)]
     assert not faults, "\n\n".join(faults)
 
