@@ -24,10 +24,16 @@ def write_pages(rows: Sequence[Row], setup: Setup, machine: dict[str, Any]) -> N
         f"Medians of one run on {machine['processors']} processors ({machine['processor']}), "
         f"Linux {machine['kernel']}, {machine['distribution']}.\n"
     )
-    summary = [markdown(against_others(rows, [reference, *more])), markdown(against_itself(rows)), origin]
+    summary = [markdown(against_others(rows, [reference, *more])), origin]
     (CHECKOUT / "bench/chart.svg").write_text(chart(rows, reference))
     fill(CHECKOUT / "README.md", "\n".join(summary))
-    fill(CHECKOUT / "bench/README.md", "\n".join([origin, *sections(rows)]))
+    fill(CHECKOUT / "bench/README.md", "\n".join([origin, *itself(rows), *sections(rows)]))
+
+
+def itself(rows: Sequence[Row]) -> Iterable[str]:
+    """How little ours changes with what is on the node."""
+    yield "### Ours against itself\n"
+    yield markdown(against_itself(rows))
 
 
 def sections(rows: Sequence[Row]) -> Iterable[str]:

@@ -15,6 +15,7 @@ missing_packages() {
     done <<END
 cc gcc
 containerd containerd
+curl curl
 dnsmasq dnsmasq-base
 debootstrap debootstrap
 ip iproute2
@@ -22,6 +23,7 @@ iptables iptables
 nft nftables
 nsenter util-linux
 objcopy binutils
+ping iputils-ping
 podman podman
 /usr/bin/python3 python3
 runc runc

@@ -19,7 +19,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def root_file_system() -> bytes:
-    """A tar archive: /bin/busybox, with /bin/sh and /bin/sleep linked to it."""
+    """A tar archive: /bin/busybox, with /bin/ip, /bin/sh and /bin/sleep linked to it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for directory in ("bin", "dev", "etc", "proc", "sys", "tmp"):
@@ -27,7 +27,7 @@ def root_file_system() -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
         _add_file(archive, "bin/busybox", BUSYBOX.read_bytes())
-        for applet in ("sh", "sleep"):
+        for applet in ("ip", "sh", "sleep"):
             entry = tarfile.TarInfo(f"bin/{applet}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(entry)

@@ -13,7 +13,7 @@ from tests.harness import Node
 from tests.kind_install.conftest import NAMES, V6, Machine
 
 WORKER = NAMES[1]
-IMAGE = "cni-bridge-py:0.1.0"
+IMAGE = "cni-bridge-py:0.2.0"
 
 
 def steps(machine: Machine) -> list[str]:

@@ -21,6 +21,8 @@ for tree in /usr/lib/cni /usr/local; do
     mkdir -p $tree /run/private$tree /run/private$tree.work
     mount -t overlay overlay $tree -o lowerdir=$tree,upperdir=/run/private$tree,workdir=/run/private$tree.work
 done
+"""
+WITHOUT_OTHERS = """
 for command in podman crio; do
     [ ! -e /usr/bin/$command ] || mount --bind /dev/null /usr/bin/$command
 done
@@ -46,17 +48,23 @@ def shell_at(make_node: Callable[[], Node], plugin: Plugin) -> Iterator[Callable
 
     def open_shell() -> Shell:
         node = make_node()
-        Outside(node)
-        node.run("sh", "-c", PRIVATE)
-        checkout = node.directory / "cni-bridge-py"
-        _check_out(checkout, Path(plugin.argv[0]))
-        shells.append(Shell(node, str(checkout), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}))
+        node.run("sh", "-c", WITHOUT_OTHERS)
+        shells.append(sit_down(node, plugin))
         return shells[-1]
 
     yield open_shell
     for each in shells:
         with each:
             pass
+
+
+def sit_down(node: Node, plugin: Plugin) -> Shell:
+    """A shell on a node that is a whole machine: a way out, a checkout, and directories of its own."""
+    Outside(node)
+    node.run("sh", "-c", PRIVATE)
+    checkout = node.directory / "cni-bridge-py"
+    _check_out(checkout, Path(plugin.argv[0]))
+    return Shell(node, str(checkout), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"})
 
 
 def _check_out(directory: Path, plugin: Path) -> None:

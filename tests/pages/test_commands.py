@@ -44,7 +44,8 @@ def test_what_is_typed_and_seen(page: Path, shell_at: Callable[[], Shell]) -> No
 
 def type_block(shell: Shell, block: Block) -> list[str]:
     """Type a block's commands; what is not as it should be: each succeeds, and prints what the page shows."""
-    faults, commands = [], block.commands()
+    faults: list[str] = []
+    commands = block.commands()
     for command in commands:
         try:
             answer = shell.type(command.typed)
