@@ -1,1 +1,4 @@
-"""The agent as an image, and the manifest that runs it on every node."""
+"""The agent as an image, and the manifest that runs it on every node.
+
+What the agent does is in `cni_bridge_py/agent`.
+"""

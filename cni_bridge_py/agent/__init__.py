@@ -1,4 +1,4 @@
-"""The process that stays, one a node of a Kubernetes cluster: it keeps the node's pods reachable from all others.
+"""The process that stays, one on each node of a Kubernetes cluster: routes, configuration, metrics. See README.md here.
 
-See README.md here for the way through.
+How one pod is wired is not here: a runtime calls the plugin for that, and the plugin works without the agent.
 """

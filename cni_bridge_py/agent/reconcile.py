@@ -114,7 +114,7 @@ def conflist(
 ) -> dict[str, Any]:
     """The node's configuration: its own pods' addresses, and no masquerade towards the cluster's other pods.
 
-    Its version is 1.0.0: from 1.1.0 on, a full range would make the whole node NotReady (README.md).
+    Its version is 1.0.0: from 1.1.0 on, a full range would make the whole node NotReady (docs/operating.md).
     """
     bridge = {
         "type": "cni-bridge-py",

@@ -1,4 +1,7 @@
-"""The command line for people: arguments and pictures. What is known of a node is in `cni_bridge_py.node`."""
+"""The command line for people: arguments and pictures.
+
+What is known of a node is in `cni_bridge_py.node`. The plugin's executable does not hold this folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What install.sh does to a node: the plugin, its configuration and its command, put there and taken away again."""
+"""What install.sh does to a node: it puts the plugin, its configuration and its command there, and takes them away.
+
+How they are built is not here, but in `bundle` and install.sh.
+"""
 
 from __future__ import annotations
 

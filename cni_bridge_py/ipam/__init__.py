@@ -1,1 +1,4 @@
-"""Addresses: which are free, who holds which. Knows nothing of links."""
+"""Addresses: which are free, and who holds which.
+
+Nothing here knows of links. Whether a pod is still there, callers say.
+"""

@@ -1,1 +1,4 @@
-"""What is there on a node, found out without changing or printing anything."""
+"""What a person at a node wants to know: what is there, what is wrong with it, and what mends it.
+
+Nothing here prints. Nothing changes the node but `mend`, and `probe` for a moment.
+"""

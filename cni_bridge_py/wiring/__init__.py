@@ -1,1 +1,4 @@
-"""What an attachment is made of: a list of steps, planned purely and then applied."""
+"""What an attachment is made of: a plan, which touches nothing, lists steps. A step applies, checks and says itself.
+
+Nothing here reads CNI's environment or prints a result, and addresses are given: `ipam` chooses them.
+"""

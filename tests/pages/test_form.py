@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -49,3 +50,22 @@ def test_what_github_reads_can_be_read(workflow: Path) -> None:
 
 def test_an_issue_asks_for_what_doctor_says() -> None:
     assert "doctor --json" in (CHECKOUT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+
+FOLDERS = sorted(
+    {
+        file.parent
+        for top in ("bench", "bundle", "cni_bridge_py", "deploy")
+        for file in CHECKOUT.glob(f"{top}/**/__init__.py")
+    }
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(CHECKOUT)))
+def test_a_folder_says_what_lives_there_and_what_does_not(folder: Path) -> None:
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert len(said.splitlines()) >= 3 or folder.name in PARTS
+
+
+PARTS = ("sections", "questions")
+"""Folders that are a part of the one around them."""
