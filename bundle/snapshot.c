@@ -498,8 +498,13 @@ exit_status(PyObject *returned)
 static int
 lead_to_command_line(char **argv)
 {
-    static const char command_line[] = "/usr/local/lib/cni-bridge-py/command-line";
-    execv(command_line, argv);
+    static const char command_line[] = "/usr/local/bin/cni-bridge-py";
+    struct stat there, here;
+    /* That name may lead to this very file. */
+    int is_another = stat(command_line, &there) == 0
+        && (stat("/proc/self/exe", &here) < 0 || there.st_ino != here.st_ino || there.st_dev != here.st_dev);
+    if (is_another)
+        execv(command_line, argv);
     fprintf(stderr,
             "cni-bridge-py is a CNI plugin: a container runtime starts it, with CNI_COMMAND set, for every pod.\n"
             "The command line for people (cni-bridge-py demo, cni-bridge-py explain) is not on this machine:\n"

@@ -25,8 +25,8 @@ from cni_bridge_py.section import Section
 
 DEFAULT_BRIDGE = "cni0"
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
-NAME_MAX = 240
-"""The name is a directory's, and behind a prefix an nftables chain's: both have room for 255 bytes."""
+NAME_MAX = 255
+"""The name is a directory's (limits.h)."""
 
 HOST_LOCAL = ("host-local", "host-local-py")
 """The values of `ipam.type` that mean the address store in this program; others are programs to be run."""
@@ -291,7 +291,7 @@ def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
     return IpamConfig(
         type=ipam.string("type"),
         range_sets=_range_sets(ipam, asked.runtime_config, version),
-        routes=[_route(route, version) for route in ipam.sections("routes")],
+        routes=[_route(route) for route in ipam.sections("routes")],
         data_dir=_path(ipam, "dataDir") or DEFAULT_DATA_DIR,
         resolv_conf=_path(ipam, "resolvConf"),
         requested=_requested(asked),
@@ -314,17 +314,14 @@ def _is_path(text: str) -> bool:
     return text != "" and text.isprintable()
 
 
-def _route(route: Section, version: str) -> Route:
+def _route(route: Section) -> Route:
     dst = route.network("dst")
     gw = route.address("gw")
     if gw is not None and gw.version != dst.version:
         raise route.invalid("gw", f"{route.string('gw')} is not of the same IP version as {dst}")
-    plain = Route(dst.cidr, gw)
-    if not speaks(version, "1.1.0"):
-        return plain
     return Route(
-        plain.dst,
-        plain.gw,
+        dst.cidr,
+        gw,
         mtu=route.integer("mtu", 0, LARGEST_U32) or 0,
         advmss=route.integer("advmss", 0, LARGEST_U32) or 0,
         priority=route.integer("priority", 0, LARGEST_U32) or 0,
@@ -388,6 +385,8 @@ def _range(section: Section) -> Range:
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
         raise section.invalid("gateway", reason)
+    if not int(gateway):
+        raise section.invalid("gateway", f"{gateway} is no address that a pod could send to")
     lowest, highest = subnet.first + 1, subnet.last - (subnet.version == 4)
     start = _within(section, "rangeStart", subnet, lowest)
     end = _within(section, "rangeEnd", subnet, highest)

@@ -54,6 +54,8 @@ Ipam = HostLocal | Delegated | NoIpam
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: wire the pod, or leave no trace of it."""
     config = read_config(raw, request.args)
+    if request.ifname == "lo":
+        raise CniError(INVALID_ENVIRONMENT, "CNI_IFNAME: lo is there already, and is no veth")
     _need_root()
     with _pod_netns(request) as netns, Kernel(netns) as kernel, ExitStack() as undo:
         ipam = _ipam(config, request, kernel)

@@ -12,7 +12,7 @@ import pytest
 # Helpers assert, too. This has to come before anything imports them.
 pytest.register_assert_rewrite("tests.faults", "tests.harness", "tests.kernel")
 
-from tests.bundle import build_executable  # noqa: E402
+from tests.bundle import build_command_line, build_executable  # noqa: E402
 from tests.harness import Node, Plugin, filters_vlans  # noqa: E402
 
 
@@ -34,9 +34,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
     """The plugin under test, as `--plugin` chooses it."""
+    return _chosen(request, tmp_path_factory, build_executable)
+
+
+@pytest.fixture(scope="session")
+def command_line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
+    """The command for people, as `--plugin` chooses it. It is the plugin as well, if slower to start."""
+
+    def build() -> Path:
+        name = tmp_path_factory.mktemp("bin") / "cni-bridge-py"
+        name.symlink_to(build_command_line())
+        return name
+
+    return _chosen(request, tmp_path_factory, build)
+
+
+def _chosen(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, build: Callable[[], Path]
+) -> Plugin:
     choice: str = request.config.getoption("--plugin")
     if choice == "frozen":
-        return Plugin(build_executable())
+        return Plugin(build())
     if choice == "source":
         return Plugin.from_source(tmp_path_factory.mktemp("bin"))
     return Plugin(Path(choice).resolve())

@@ -121,8 +121,9 @@ def encode(result: Result, version: str) -> dict[str, Any]:
     if ips:
         encoded["ips"] = ips
     if result.routes:
-        encoded["routes"] = [_encode_route(route, with_fields) for route in result.routes]
-    return encoded | {"dns": result.dns}
+        encoded["routes"] = [_encode_route(route) for route in result.routes]
+    # Older versions have it, even if it says nothing.
+    return encoded | _set(dns=result.dns or (None if speaks(version, "1.0.0") else {}))
 
 
 def _encode_interface(interface: Interface, with_fields: bool) -> dict[str, Any]:
@@ -136,17 +137,19 @@ def _encode_interface(interface: Interface, with_fields: bool) -> dict[str, Any]
     return encoded | _set(sandbox=interface.sandbox or None)
 
 
-def _encode_route(route: Route, with_fields: bool) -> dict[str, Any]:
-    encoded = {"dst": str(route.dst)} | _set(gw=_text_of(route.gw))
-    if with_fields:
-        encoded |= _set(
-            mtu=route.mtu or None,
-            advmss=route.advmss or None,
-            priority=route.priority or None,
-            table=route.table,
-            scope=route.scope,
-        )
-    return encoded
+def _encode_route(route: Route) -> dict[str, Any]:
+    """A route, with fields that came with 1.1.0: the reference has them in earlier versions, too."""
+    return _encode_plain_route(route) | _set(
+        mtu=route.mtu or None,
+        advmss=route.advmss or None,
+        priority=route.priority or None,
+        table=route.table,
+        scope=route.scope,
+    )
+
+
+def _encode_plain_route(route: Route) -> dict[str, Any]:
+    return {"dst": str(route.dst)} | _set(gw=_text_of(route.gw))
 
 
 def _encode_families(result: Result, version: str) -> dict[str, Any]:
@@ -159,7 +162,7 @@ def _encode_families(result: Result, version: str) -> dict[str, Any]:
                 f"family, here are two of IPv{ip.version}"
             )
             raise CniError(INCOMPATIBLE_VERSION, msg)
-        routes = [_encode_route(r, False) for r in result.routes if r.version == ip.version]
+        routes = [_encode_plain_route(r) for r in result.routes if r.version == ip.version]
         encoded[key] = {"ip": str(ip.address)} | _set(gateway=_text_of(ip.gateway), routes=routes or None)
     return encoded
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from select import select
 from typing import Any
 
 from cni_bridge_py.cni import strictjson
@@ -34,6 +35,9 @@ LARGEST_CONFIG = 16 << 20
 LONGEST_MESSAGE = 4096
 """Characters. What is wrong with a configuration may be a string that is as long as the configuration."""
 
+PATIENCE = 0.2
+"""Seconds. The reference answers VERSION without reading; who asks in a version writes it before that."""
+
 STDIN, STDOUT, STDERR = range(3)
 
 FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
@@ -46,7 +50,7 @@ def run(verbs: Mapping[str, Verb]) -> int:
     _hold_output_streams()
     try:
         request = read_request(os.environ)
-        request = replace(request, config=_read_stdin())
+        request = replace(request, config=_read_stdin(is_optional=request.command == "VERSION"))
         config = _parse(request.command, request.config)
         if request.command == "VERSION":
             _print(_versions(config))
@@ -111,11 +115,15 @@ def _parse(command: str, data: bytes) -> dict[str, Any]:
     return config
 
 
-def _read_stdin() -> bytes:
+def _read_stdin(is_optional: bool) -> bytes:
+    """Standard input up to its end; what is optional is not waited for long, as at a terminal."""
     chunks = []
     size = 0
     try:
-        while chunk := os.read(STDIN, 1 << 16):
+        while not is_optional or select([STDIN], [], [], PATIENCE)[0]:
+            chunk = os.read(STDIN, 1 << 16)
+            if not chunk:
+                break
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_CONFIG:

@@ -89,7 +89,7 @@ class LeaseStore:
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
         _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
         flock(self._lock, LOCK_EX)
         if os.fstat(self._lock).st_nlink:
             return True
@@ -110,11 +110,14 @@ class LeaseStore:
             with suppress(FileExistsError):
                 os.link(mine, f"{self.path}/{ip}")
         nodes = [*filter(self._is_of_this_boot, self._complete_nodes()), self.node]
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, "".join(f"{node}\n" for node in nodes).encode(), 0)
+        with suppress(OSError):  # the next ADD does all of it once more
+            _write(f"{self.path}/lock", "".join(f"{node}\n" for node in nodes))
 
     def _complete_nodes(self) -> list[str]:
-        return os.pread(self._lock, LARGEST_LOCK, 0).decode(errors="replace").split()
+        try:
+            return os.pread(self._lock, LARGEST_LOCK, 0).decode(errors="replace").split()
+        except OSError:  # somebody made it a pipe
+            return []
 
     def _entry(self, ip: str) -> str:
         return f"{ip}{AT}{self.node}"

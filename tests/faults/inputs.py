@@ -35,8 +35,8 @@ SWITCHES: tuple[str, ...] = (
 SWITCHES += ("portIsolation", "macspoofchk", "disableContainerInterface", "preserveDefaultVlan")
 
 # What makes sense, and what does not.
-NAMES = ("net", "podnet", "a.b-c_d", "n" * 240)
-BAD_NAMES = ("n" * 241, "..", ".", "../../etc/cron.d", "a/b", "/etc", "", "é", "a\0b")
+NAMES = ("net", "podnet", "a.b-c_d", "n" * 255)
+BAD_NAMES = ("n" * 256, "..", ".", "../../etc/cron.d", "a/b", "/etc", "", "é", "a\0b")
 ADDRESSES = ("10.22.0.5", "10.22.0.1", "10.22.0.6", "10.23.0.9", "fd00:22::5", "fd00:22::1", "::ffff:10.22.0.5")
 BAD_ADDRESSES: tuple[str, ...] = (
     "10.22.0.0",

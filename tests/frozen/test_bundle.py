@@ -248,12 +248,12 @@ def test_without_a_runtime_it_says_what_it_is_and_where_the_command_line_is(
     done = subprocess.run(["/usr/sbin/chroot", tmp_path, "/plugin", "demo"], env={}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout == ""
-    for word in ("CNI plugin", "CNI_COMMAND", "demo", "explain", "/usr/local/lib/cni-bridge-py/command-line"):
+    for word in ("CNI plugin", "CNI_COMMAND", "demo", "explain", "/usr/local/bin/cni-bridge-py"):
         assert word in done.stderr
 
 
 def test_without_a_runtime_it_becomes_the_command_line(executable: Path, tmp_path: Path, root: None) -> None:
-    command_line = tmp_path / "usr/local/lib/cni-bridge-py/command-line"
+    command_line = tmp_path / "usr/local/bin/cni-bridge-py"
     command_line.parent.mkdir(parents=True)
     shutil.copy("/bin/busybox", command_line)  # which goes by the name that it is started with
     shutil.copy(executable, tmp_path / "echo")

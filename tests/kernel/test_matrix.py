@@ -198,7 +198,6 @@ def test_result(attached: Attached) -> None:
             if case.default_routes
             else {}
         ),
-        "dns": {},
     }
 
 

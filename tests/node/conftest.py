@@ -106,6 +106,12 @@ class Patient:
         return all(self.reach().values())
 
 
+@pytest.fixture(scope="session")
+def plugin(command_line: Plugin) -> Plugin:
+    """What a person runs at a node, which wires its pods, too."""
+    return command_line
+
+
 @pytest.fixture
 def make_patient(make_node: Callable[[], Node], plugin: Plugin) -> Iterator[Callable[..., Patient]]:
     """A function that makes a node with pods; keys of the configuration are its arguments."""

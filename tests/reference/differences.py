@@ -217,18 +217,9 @@ MEANT = [
     ),
 ]
 """What is meant, and docs/from-the-reference.md lists."""
-
-OPEN = [
-    Difference(
-        "dns that is empty",
-        "the reference leaves it out of results from 1.0.0 on",
-        r"result/dns", "IPv4", (NEWEST,),
-    ),
-]
-"""What is not meant, and is to go."""
 # fmt: on
 
 
 def differences_at(release: str, path: str) -> list[Difference]:
     """The listed differences from a release that show at a place."""
-    return [each for each in MEANT + OPEN if release in each.releases and re.search(f"/({each.places})$", path)]
+    return [each for each in MEANT if release in each.releases and re.search(f"/({each.places})$", path)]

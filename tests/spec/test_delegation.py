@@ -146,5 +146,4 @@ def test_we_are_delegated_to(node: Node, plugin: Plugin) -> None:
         "cniVersion": "1.1.0",
         "ips": [{"address": "10.22.0.2/24", "gateway": "10.22.0.1"}],
         "routes": [{"dst": "0.0.0.0/0"}],
-        "dns": {},
     }

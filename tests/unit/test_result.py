@@ -100,7 +100,7 @@ OF_0_3: dict[str, dict[str, Any]] = {
     "routes": {
         "interfaces": PLAIN_INTERFACES,
         "ips": [VERSION_6, VERSION_4],
-        "routes": [TO_SPECIAL6, TO_DEFAULT4, TO_SPECIAL4],
+        "routes": [TO_SPECIAL6, TO_DEFAULT4, {**TO_SPECIAL4, **ROUTE_FIELDS}],
         "dns": {},
     },
     "dns": {
@@ -112,42 +112,38 @@ OF_0_3: dict[str, dict[str, Any]] = {
     "nothing": {"dns": {}},
 }
 OF_1_0: dict[str, dict[str, Any]] = {
-    "IPv4": {"interfaces": PLAIN_INTERFACES, "ips": [ADDRESS_4], "dns": {}},
-    "IPv6": {"interfaces": PLAIN_INTERFACES, "ips": [ADDRESS_6], "dns": {}},
+    "IPv4": {"interfaces": PLAIN_INTERFACES, "ips": [ADDRESS_4]},
+    "IPv6": {"interfaces": PLAIN_INTERFACES, "ips": [ADDRESS_6]},
     "dual stack": {
         "interfaces": PLAIN_INTERFACES,
         "ips": [ADDRESS_4, ADDRESS_6],
         "routes": [TO_DEFAULT4, TO_DEFAULT6],
-        "dns": {},
     },
     "routes": {
         "interfaces": PLAIN_INTERFACES,
         "ips": [ADDRESS_6, ADDRESS_4],
-        "routes": [TO_SPECIAL6, TO_DEFAULT4, TO_SPECIAL4],
-        "dns": {},
+        "routes": [TO_SPECIAL6, TO_DEFAULT4, {**TO_SPECIAL4, **ROUTE_FIELDS}],
     },
     "dns": {"interfaces": PLAIN_INTERFACES, "ips": [{"interface": 2, "address": "10.1.0.2/16"}], "dns": DNS},
-    "no ips": {"interfaces": PLAIN_INTERFACES, "dns": {}},
-    "nothing": {"dns": {}},
+    "no ips": {"interfaces": PLAIN_INTERFACES},
+    "nothing": {},
 }
 OF_1_1: dict[str, dict[str, Any]] = {
-    "IPv4": {"interfaces": FULL_INTERFACES, "ips": [ADDRESS_4], "dns": {}},
-    "IPv6": {"interfaces": FULL_INTERFACES, "ips": [ADDRESS_6], "dns": {}},
+    "IPv4": {"interfaces": FULL_INTERFACES, "ips": [ADDRESS_4]},
+    "IPv6": {"interfaces": FULL_INTERFACES, "ips": [ADDRESS_6]},
     "dual stack": {
         "interfaces": FULL_INTERFACES,
         "ips": [ADDRESS_4, ADDRESS_6],
         "routes": [TO_DEFAULT4, TO_DEFAULT6],
-        "dns": {},
     },
     "routes": {
         "interfaces": FULL_INTERFACES,
         "ips": [ADDRESS_6, ADDRESS_4],
         "routes": [TO_SPECIAL6, TO_DEFAULT4, {**TO_SPECIAL4, **ROUTE_FIELDS}],
-        "dns": {},
     },
     "dns": {"interfaces": FULL_INTERFACES, "ips": [{"interface": 2, "address": "10.1.0.2/16"}], "dns": DNS},
-    "no ips": {"interfaces": FULL_INTERFACES, "dns": {}},
-    "nothing": {"dns": {}},
+    "no ips": {"interfaces": FULL_INTERFACES},
+    "nothing": {},
 }
 DOCUMENTS = {
     "0.1.0": OF_0_1,
@@ -178,11 +174,10 @@ def test_is_read_back_but_for_what_the_version_cannot_hold(version: str, kind: s
     interfaces, ips, routes = result.interfaces, result.ips, result.routes
     if not speaks(version, "1.1.0"):
         interfaces = [Interface(each.name, each.mac, each.sandbox) for each in interfaces]
-        routes = [Route(each.dst, each.gw) for each in routes]
     if not speaks(version, "0.3.0"):
         interfaces = []
         ips = [IPConfig(each.address, each.gateway) for each in sorted(ips, key=lambda ip: ip.version)]
-        routes = sorted(routes, key=lambda route: route.version)
+        routes = [Route(each.dst, each.gw) for each in sorted(routes, key=lambda route: route.version)]
     assert decode(encode(result, version)) == Result(interfaces, ips, routes, result.dns)
 
 
