@@ -89,6 +89,7 @@ def _lease_first(
 
 def _cable_first(config: NetworkConfig, request: Request, kernel: Kernel, ipam: Delegated, undo: ExitStack) -> Wiring:
     """The cable, then the addresses: another plugin may ask for them through it, as dhcp does."""
+    ipam.need_plugin()
     host = names.host_veth(request.container_id, request.ifname)
     _refuse_second(kernel, request, host)
     undo.callback(_take_back, config, request, kernel, NoIpam(), [])

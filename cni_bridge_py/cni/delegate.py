@@ -29,7 +29,7 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
 
     Raises CniError: 4 or 7 when there is no such plugin, the plugin's own error when it reports one.
     """
-    executable = _find(plugin, path)
+    executable = find(plugin, path)
     status, output, errors = _execute(executable, config, {**os.environ, "CNI_COMMAND": verb})
     if errors:
         with suppress(OSError):  # it is for people, and nobody may be listening
@@ -56,7 +56,11 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
     return answer
 
 
-def _find(plugin: str, path: list[str]) -> str:
+def find(plugin: str, path: list[str]) -> str:
+    """The executable of a plugin: the first of its name in the folders of `path`.
+
+    Raises CniError 4 or 7 when there is none.
+    """
     if not path:
         raise CniError(INVALID_ENVIRONMENT, f"CNI_PATH: is empty, no place to find the plugin {plugin}")
     for folder in path:

@@ -29,6 +29,10 @@ class Delegated:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
+    def need_plugin(self) -> None:
+        """See that there is such a plugin, before anything is made for it. Raises CniError 4 or 7."""
+        delegate.find(self._plugin, self._path)
+
     def is_unused(self) -> bool:
         """Whether anything is held only the plugin knows."""
         return False
