@@ -213,7 +213,7 @@ def _mac(asked: Asked) -> str:
             if octets[0] & 1:
                 raise section.invalid(key, f"{mac} is a multicast MAC address, an interface needs a unicast one")
             if not any(octets):
-                raise section.invalid(key, f"{mac} is no interface's MAC address, but stands for none")
+                raise section.invalid(key, f"{mac} is not a MAC address that an interface can have")
             return octets.hex(":")
     return ""
 
@@ -273,7 +273,7 @@ def _prev_result(top: Section) -> Result | None:
     try:
         return decode(section.members)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise top.invalid("prevResult", f"is no result: {type(error).__name__} {error}") from None
+        raise top.invalid("prevResult", f"is not a result: {type(error).__name__} {error}") from None
 
 
 def _ipam(ipam: Section | None, asked: Asked, version: str) -> IpamConfig | None:

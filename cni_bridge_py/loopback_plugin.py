@@ -102,4 +102,4 @@ def _prev_result(raw: dict[str, Any]) -> Result | None:
     try:
         return decode(encoded)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CniError(INVALID_CONFIG, f"prevResult: is no result: {type(error).__name__} {error}") from None
+        raise CniError(INVALID_CONFIG, f"prevResult: is not a result: {type(error).__name__} {error}") from None

@@ -15,7 +15,7 @@ from cni_bridge_py import __version__
 from cni_bridge_py.cli.parser import called_as
 from cni_bridge_py.cli.root import need_root
 from cni_bridge_py.node import doctor, networks, probe
-from cni_bridge_py.node.answers import Answer, Node
+from cni_bridge_py.node.answers import Answer, Node, counted
 from cni_bridge_py.node.doctor import Asked
 
 MARKS = {
@@ -57,10 +57,12 @@ def _show(asked: list[Asked]) -> None:
     unknown = sum(each.finding.answer is Answer.UNKNOWN for each in asked)
     if wrong:
         commands = doctor.commands([each.finding for each in asked])
-        console.print(Text(f"\n{wrong} things are wrong. What mends them, all together:", style="bold red"))
+        console.print(Text(f"\n{counted(wrong, 'problem')}. To mend everything:", style="bold red"))
         console.print("\n".join(commands), markup=False)
     elif unknown:
-        console.print(Text(f"\nNothing wrong was found, but {unknown} questions could not be asked.", style="yellow"))
+        console.print(
+            Text(f"\nNothing wrong was found, but {counted(unknown, 'question')} could not be asked.", style="yellow")
+        )
     else:
         console.print(Text("\nAll is well.", style="bold green"))
 

@@ -81,7 +81,7 @@ class Cluster:
                 on_node(node, "touch", MADE_HERE)
         except KindError as error:
             self.delete()
-            raise KindError(f"{error}; what there was of the cluster {self.name} is deleted") from None
+            raise KindError(f"{error}; deleted what there was of the cluster {self.name}") from None
         except KeyboardInterrupt:
             # kind itself was interrupted, too, and leaves what it has made so far.
             say(f"Interrupted: deleting what there is of the cluster {self.name}")
@@ -150,7 +150,7 @@ class Cluster:
         missing = sorted(set(self.node_names()) - {node.name for node in nodes})
         if missing:
             raise KindError(
-                f"kind has {', '.join(missing)}, of which Kubernetes does not know. If that cluster was never "
+                f"kind has {', '.join(missing)}, and Kubernetes does not know of it. If that cluster was never "
                 f"finished: kind delete cluster --name {self.name}"
             )
         without = [node.name for node in nodes if not node.pod_cidrs]
@@ -298,8 +298,8 @@ def uninstall(checkout: Path, cluster: Cluster) -> None:
         on_node(node, "sh", "-c", undo(image_name(manifest)))
         say(f"{node}: the agent, the plugin, its configuration and its routes are gone")
     say(
-        "Pods that run keep their network to their own node and its pods, and lose the pods of other nodes. To delete "
-        "them, and to start new ones, waits for another CNI plugin."
+        "Running pods keep the network of their own node, and lose the pods of other nodes. "
+        "Kubernetes needs another CNI plugin to delete them, and to start new ones."
     )
 
 

@@ -21,5 +21,5 @@ def run(arguments: argparse.Namespace) -> int:
         if each.error:
             print(f"{PROGRAM}: {each.error}", file=sys.stderr)
     if not done:
-        print("# Nothing was to be mended.")
+        print("# There is nothing to mend.")
     return 1 if any(each.error for each in done) else 0

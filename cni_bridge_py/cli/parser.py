@@ -18,7 +18,7 @@ DESCRIPTION = """\
 A CNI plugin that wires pods to a Linux bridge.
 
 A container runtime runs it with CNI_COMMAND in the environment and a network configuration on standard input;
-cnitool does the same by hand. Without CNI_COMMAND, it is this:"""
+cnitool does the same by hand. Without CNI_COMMAND, it has these subcommands:"""
 
 EXAMPLES = """\
 examples:
@@ -84,9 +84,16 @@ def _list(subcommands: Subcommands) -> None:
     )
     made.add_argument("--json", action="store_true", help="print a JSON list")
     made.add_argument("--wide", action="store_true", help="show container id, interface, MAC, MTU and VLANs, too")
-    made.add_argument("--watch", metavar="SECONDS", nargs="?", type=_seconds, const=2.0, help="again and again (2)")
+    made.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=2.0,
+        help="repeat every so many seconds (default: 2)",
+    )
     _completed(made.add_argument("--network", metavar="NAME", help="only this network"), _networks)
-    _completed(made.add_argument("--pod", metavar="TEXT", help="only pods in whose namespace/name this is"), _pods)
+    _completed(made.add_argument("--pod", metavar="TEXT", help="only pods whose namespace/name contains this"), _pods)
     made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
 
 
@@ -123,7 +130,7 @@ def _mend(subcommands: Subcommands) -> None:
         subcommands,
         "mend",
         run,
-        "make right what pods share, for all of them, as the next ADD would; say what was done, as commands",
+        "mend what pods share, as the next ADD would, and print what was done as commands",
         "cni-bridge-py mend --dry-run  what would be done",
         "cni-bridge-py mend  do it: bridge, gateway, forwarding, masquerade, guards, ports, dead leases",
     )
@@ -223,7 +230,7 @@ def _completion(subcommands: Subcommands) -> None:
         subcommands,
         "completion",
         run,
-        "print what has a shell complete subcommands, options, networks and pods",
+        "print a script for a shell, which completes subcommands, options, networks and pods",
         'eval "$(cni-bridge-py completion bash)"  in ~/.bashrc; with zsh in ~/.zshrc',
         "cni-bridge-py completion fish > ~/.config/fish/completions/cni-bridge-py.fish  for fish",
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from cni_bridge_py.node import networks
+from cni_bridge_py.node.answers import counted
 from cni_bridge_py.node.attachments import OK, Attachment
 from cni_bridge_py.node.networks import Network
 from cni_bridge_py.node.state import State
@@ -57,7 +58,7 @@ class Scene:
     @property
     def verdict(self) -> str:
         """How the pods are, in a few words."""
-        return f"{self.count} attachments, " + (f"{self.wrong} not ok" if self.wrong else "all ok")
+        return f"{counted(self.count, 'attachment')}, " + (f"{self.wrong} not ok" if self.wrong else "all ok")
 
 
 def scene(state: State, found: list[Network], pods: list[Attachment], title: str) -> Scene:
@@ -104,7 +105,7 @@ def _details(found: list[Network], network: str, vlans: list[int], count: int) -
             words += dict.fromkeys(str(one.subnet) for ranges in networks.range_sets(config) for one in ranges)
             words += [f"gateway {plan.gateway_interface(config)}"] if config.vlan and config.is_gateway else []
     words += [f"VLAN {', '.join(map(str, vlans))}"] if vlans else []
-    return " · ".join([*words, f"{count} pods" if count != 1 else "1 pod"])
+    return " · ".join([*words, counted(count, "pod")])
 
 
 def _faults(state: State, found: list[Network], name: str, everybody: list[Attachment]) -> list[str]:

@@ -40,10 +40,10 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
         return {}
     try:
         answer = strictjson.loads(output)
-        reason = "its answer is no JSON object"
+        reason = "its answer is not a JSON object"
     except ValueError as error:
         answer = None
-        reason = f"its answer is no JSON: {error}"
+        reason = f"its answer is not JSON: {error}"
     if not isinstance(answer, dict):
         said = errors.decode(errors="replace").strip() or reason
         raise CniError(DECODE_FAILURE if status == 0 else INTERNAL, f"plugin {plugin}: {verb} failed: {said}")

@@ -111,7 +111,7 @@ def _parse(command: str, data: bytes) -> dict[str, Any]:
         msg = f"cannot decode the network configuration on standard input: {error}"
         raise CniError(DECODE_FAILURE, msg) from None
     if not isinstance(config, dict):
-        raise CniError(DECODE_FAILURE, "the network configuration on standard input is no JSON object")
+        raise CniError(DECODE_FAILURE, "the network configuration on standard input is not a JSON object")
     return config
 
 

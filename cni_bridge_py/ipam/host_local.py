@@ -309,7 +309,7 @@ def read_resolv_conf(path: str) -> dict[str, Any]:
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None
     if not is_regular:
-        raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: it is no regular file")
+        raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: it is not a regular file")
     for line in lines:
         keyword, *values = line.split() or [""]
         if keyword == "nameserver" and values:

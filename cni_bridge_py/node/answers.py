@@ -100,6 +100,12 @@ class Node:
         return next(each.raw for each in self.networks if each.config is config)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 lease, 2 leases, 3 addresses."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
+
+
 def yes(found: str) -> Finding:
     """It is so."""
     return Finding(Answer.YES, found)

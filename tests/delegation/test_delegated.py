@@ -154,9 +154,9 @@ def test_its_errors_are_passed_on(node: Node, fake: Fake) -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "message"),
     [
-        ("Traceback (most recent call last)", 1, "its answer is no JSON"),
-        ("", 1, "its answer is no JSON"),
-        ("[]", 0, "its answer is no JSON object"),
+        ("Traceback (most recent call last)", 1, "its answer is not JSON"),
+        ("", 1, "its answer is not JSON"),
+        ("[]", 0, "its answer is not a JSON object"),
         ('{"cniVersion": "1.0.0"}', 0, "there are no addresses in it"),
         ('{"cniVersion": "1.0.0", "ips": [{"address": "ten"}]}', 0, "its result cannot be used"),
     ],

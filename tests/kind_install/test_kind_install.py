@@ -105,7 +105,7 @@ def test_the_proxy_before_several_control_planes_is_no_node(machine: Machine) ->
         ("ready_after", f"not Ready: {WORKER}. Look at: kubectl --context kind-c describe node {WORKER}"),
         (
             "joined",
-            f"kind has {WORKER}, of which Kubernetes does not know. If that cluster was never finished: kind del",
+            f"kind has {WORKER}, and Kubernetes does not know of it. If that cluster was never finished: kind del",
         ),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_cluster_that_kind_could_not_make_does_not_stay(machine: Machine) -> N
     machine.add_nodes()
     machine.state["creating"] = "fails"
     said = machine.fail("install")
-    assert "what there was of the cluster cni-bridge-py is deleted" in said
+    assert "deleted what there was of the cluster cni-bridge-py" in said
     assert machine.state["clusters"] == []
 
 
@@ -200,7 +200,7 @@ def test_uninstall_leaves_other_clusters_as_they_were(machine: Machine) -> None:
     for name, node in machine.state["nodes"].items():
         assert node["undone"]
         assert f"{name}: the agent, the plugin, its configuration and its routes are gone" in said
-    assert "keep their network to their own node and its pods, and lose the pods of other nodes" in said
+    assert "keep the network of their own node, and lose the pods of other nodes" in said
 
 
 def test_uninstall_where_kubernetes_does_not_answer(machine: Machine) -> None:

@@ -137,7 +137,7 @@ CASES = {
     ),
     "the uplink has a smaller MTU": Case("mtu", "ip link set uplink0 mtu 1400", "1400"),
     "a lease is of a dead pod": Case("leases", f"ip link del {VETH}", "gone"),
-    "leases were deleted": Case("leases", "rm -r /var/lib/cni/networks/podnet", "no lease"),
+    "leases were deleted": Case("leases", "rm -r /var/lib/cni/networks/podnet", "without a lease"),
     "host-local left a lease": Case(
         "leases", "printf 'gone\\r\\neth0' > /var/lib/cni/networks/podnet/10.22.7.7", "host-local"
     ),

@@ -68,7 +68,7 @@ def test_the_node_is_as_it_was(name: str, patient: Patient) -> None:
     assert patient.sh(f"{PROGRAM} mend") == said
     assert state(patient) == before
     assert patient.is_well()
-    assert patient.sh(f"{PROGRAM} mend") == "# Nothing was to be mended.\n"
+    assert patient.sh(f"{PROGRAM} mend") == "# There is nothing to mend.\n"
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_an_address_that_an_operator_put_there_stays(patient: Patient) -> None:
 def test_a_node_without_pods_is_left_alone(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(pods=0)
     before = patient.node.snapshot()
-    assert patient.sh(f"{PROGRAM} mend") == "# Nothing was to be mended.\n"
+    assert patient.sh(f"{PROGRAM} mend") == "# There is nothing to mend.\n"
     assert patient.node.snapshot() == before
 
 

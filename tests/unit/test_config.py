@@ -674,7 +674,7 @@ def test_the_mac_of_no_interface_is_refused_before_the_kernel_does_it(mac: str) 
     error = refusal(read_config, {"name": "net", "runtimeConfig": {"mac": mac}})
     assert (error.code, error.msg) == (
         7,
-        f"runtimeConfig.mac: {mac} is no interface's MAC address, but stands for none",
+        f"runtimeConfig.mac: {mac} is not a MAC address that an interface can have",
     )
 
 

@@ -125,10 +125,10 @@ def test_no_place_to_look_is_error_4() -> None:
         ("""echo '{}'; exit 1""", 999, "plugin other: failed without a message", ""),
         ("echo nonsense; echo 'what happened' >&2; exit 2", 999, "plugin other: ADD failed: what happened", ""),
         ("echo 'what happened' >&2; exit 1", 999, "plugin other: ADD failed: what happened", ""),
-        ("kill -9 $$", 999, "plugin other: ADD failed: its answer is no JSON", ""),
-        ("echo nonsense", 6, "plugin other: ADD failed: its answer is no JSON", ""),
-        ("echo '[]'", 6, "plugin other: ADD failed: its answer is no JSON object", ""),
-        ("echo '\"ok\"'; exit 1", 999, "plugin other: ADD failed: its answer is no JSON object", ""),
+        ("kill -9 $$", 999, "plugin other: ADD failed: its answer is not JSON", ""),
+        ("echo nonsense", 6, "plugin other: ADD failed: its answer is not JSON", ""),
+        ("echo '[]'", 6, "plugin other: ADD failed: its answer is not a JSON object", ""),
+        ("echo '\"ok\"'; exit 1", 999, "plugin other: ADD failed: its answer is not a JSON object", ""),
     ],
 )
 def test_its_errors_are_passed_on(plugins: Plugins, script: str, code: int, message: str, details: str) -> None:

@@ -750,7 +750,7 @@ def test_a_resolv_conf_that_cannot_be_read_is_error_5(tmp_path: Path) -> None:
 def test_a_resolv_conf_that_never_ends_is_error_5(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "resolv.conf")
     error = refusal(read_resolv_conf, f"{tmp_path}/resolv.conf")
-    assert (error.code, error.msg) == (5, f"ipam.resolvConf: {tmp_path}/resolv.conf: it is no regular file")
+    assert (error.code, error.msg) == (5, f"ipam.resolvConf: {tmp_path}/resolv.conf: it is not a regular file")
 
 
 def test_status_tells_a_resolv_conf_that_cannot_be_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cni_bridge_py.addresses import overlap
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.ipam.ranges import describe, find, size
 from cni_bridge_py.node import edits, networks
-from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
+from cni_bridge_py.node.answers import Finding, Node, Trouble, counted, does_not_apply, told
 from cni_bridge_py.node.attachments import DEAD, FOREIGN, lacks_lease
 from cni_bridge_py.node.state import RTPROT_KERNEL, Route
 from cni_bridge_py.wiring import plan
@@ -71,7 +71,7 @@ def _routed_away(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
                 meaning = f"pods do not reach what is behind {links[0]}, nor that them"
                 yield Trouble(f"{subnet} overlaps {route.dst} of {links[0]}", meaning, _move(node, config, subnet))
             elif route.dst in subnet:
-                meaning = "what is meant for pods with these addresses goes there"
+                meaning = "packets for pods with these addresses go there"
                 yield Trouble(f"the route {route.dst} by {links[0]} is within {subnet}", meaning, [_delete(route)])
 
 
@@ -123,9 +123,9 @@ def addresses_unique(node: Node) -> Finding:
             # The one without lease has no right to it.
             last = sorted(hosts, key=lambda host: bool(by_host[host].leases))[0]
             pods = " and ".join(by_host[host].pod or host for host in hosts)
-            found, meaning = f"{pods} have the address {ip} both", "what is meant for one may reach the other"
+            found, meaning = f"{pods} have the address {ip} both", "packets for one may reach the other"
             troubles.append(Trouble(found, meaning, [f"ip link del {last}"]))
-    return told(troubles, f"{len(holders)} addresses")
+    return told(troubles, counted(len(holders), "address"))
 
 
 def leases_held(node: Node) -> Finding:
@@ -135,18 +135,18 @@ def leases_held(node: Node) -> Finding:
     states = Counter(each.state for each in node.attachments)
     troubles = []
     if states[DEAD]:
-        found = f"{states[DEAD]} leases are of pods that are gone"
+        found = f"{counted(states[DEAD], 'lease')} of pods that are gone"
         troubles.append(Trouble(found, "their addresses are taken until the range is full", [node.mend]))
     foreign = [lease.path for each in node.attachments if each.state == FOREIGN for lease in each.leases]
     if foreign:
-        found = f"{len(foreign)} leases, which host-local wrote, are of no pod that is there"
+        found = f"{counted(len(foreign), 'lease')} that host-local wrote, of pods that are not there"
         mend = [f"rm {' '.join(quote(str(each)) for each in foreign)}"]
-        troubles.append(Trouble(found, "their addresses are taken for ever", mend))
+        troubles.append(Trouble(found, "nothing releases their addresses", mend))
     lacking = sum(lacks_lease(config, pod.leases, pod.networks) for config in node.configs for pod in node.of(config))
     if lacking:
-        found = f"{lacking} pods have no lease of their addresses"
+        found = f"{counted(lacking, 'pod')} without a lease"
         troubles.append(Trouble(found, "another pod may be given the same address", [node.mend]))
-    return told(troubles, f"{sum(len(each.leases) for each in node.attachments)} leases")
+    return told(troubles, counted(sum(len(each.leases) for each in node.attachments), "lease"))
 
 
 def addresses_left(node: Node) -> Finding:

@@ -10,7 +10,7 @@ from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node import networks
-from cni_bridge_py.node.answers import Finding, Node, Trouble, does_not_apply, told
+from cni_bridge_py.node.answers import Finding, Node, Trouble, counted, does_not_apply, told
 from cni_bridge_py.node.attachments import DOWN, UNPLUGGED
 from cni_bridge_py.wiring import plan
 
@@ -43,7 +43,7 @@ def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
     # Of several networks on a bridge, the one with most pods is told.
     for config in {config.bridge: config for config in sorted(asked, key=lambda each: len(node.of(each)))}.values():
         name, link = config.bridge, node.state.links.get(config.bridge)
-        pods = f"the {len(node.of(config))} pods of network {config.name} reach nothing"
+        pods = f"{counted(len(node.of(config)), 'pod')} of network {config.name} cannot reach anything"
         if not link:
             yield Trouble(f"there is no bridge {name}", pods, [node.mend])
         elif link.kind != "bridge":
@@ -153,7 +153,7 @@ def pods_plugged_in(node: Node) -> Finding:
         for each in wrong
     ]
     troubles += [trouble for config in in_use(node) for trouble in _wrong_ports(node, config)]
-    return told(troubles, f"{len(node.pods)} pods")
+    return told(troubles, counted(len(node.pods), "pod"))
 
 
 def _wrong_ports(node: Node, config: NetworkConfig) -> Iterator[Trouble]:

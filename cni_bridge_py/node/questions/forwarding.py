@@ -12,7 +12,7 @@ from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.node import filters, networks
-from cni_bridge_py.node.answers import Answer, Finding, Node, Trouble, does_not_apply, told, yes
+from cni_bridge_py.node.answers import Answer, Finding, Node, Trouble, counted, does_not_apply, told, yes
 from cni_bridge_py.node.attachments import Attachment
 from cni_bridge_py.node.packetfilter import CannotLook, Packet
 from cni_bridge_py.node.questions.bridge import in_use
@@ -84,7 +84,7 @@ def filter_accepts(node: Node) -> Finding:
         troubles.setdefault(
             f"{verdict} {config.bridge}", Trouble(found, _meaning(packet), filters.commands(verdict, packet, config))
         )
-    return told(troubles.values(), f"{len(packets) + len(frames)} packets would pass")
+    return told(troubles.values(), f"{counted(len(packets) + len(frames), 'packet')} would pass")
 
 
 def _meaning(packet: Packet) -> str:
@@ -170,7 +170,7 @@ def guards_complete(node: Node) -> Finding:
     """Whether each pod that is to be kept to its MAC is."""
     asked = [pod for pod in pod_filters(node) if pod.mac]
     if not asked:
-        return does_not_apply("no pod is to be kept to its MAC (macspoofchk)")
+        return does_not_apply("no pod here has macspoofchk")
     return _checked(node, [EnsureMacSpoofCheck(), *map(GuardMac, asked)], "pods can send in the name of others")
 
 
@@ -189,7 +189,7 @@ def _checked(node: Node, steps: list[Step], meaning: str) -> Finding:
         except (NetlinkError, NoAnswer) as error:
             return Finding(Answer.UNKNOWN, f"nftables: {error}")
     if not wrong:
-        return yes(f"{len(steps) - 1} pods")
+        return yes(counted(len(steps) - 1, "pod"))
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return told([Trouble(f"{wrong[0]}{more}", meaning, [node.mend])], "")
 
@@ -212,8 +212,8 @@ def reverse_path_accepted(node: Node) -> Finding:
                 if way and way not in (link, config.bridge):
                     found = f"net/ipv4/conf/{link}/rp_filter is 1, and the way to pod {each.ips[0]} is by {way}"
                     mend = [f"sysctl -w {quote(f'net/ipv4/conf/{name}/rp_filter=2')}" for name in ("all", link)]
-                    troubles.append(Trouble(found, "what that pod sends beyond its network is dropped", mend))
-    return told(troubles[:1], "the way to each pod is by its bridge, or the check is off")
+                    troubles.append(Trouble(found, "packets of that pod to other networks are dropped", mend))
+    return told(troubles[:1], "the node reaches each pod through its bridge, or the check is off")
 
 
 def router_advertisements_accepted(node: Node) -> Finding:
