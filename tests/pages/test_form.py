@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from bench.pages import BEGIN, END
 from bench.summary import AGAINST_OTHERS
@@ -43,9 +44,22 @@ def test_there_is_one_version() -> None:
     assert {project["version"], newest[1], *images} == {__version__}
 
 
-@pytest.mark.parametrize("workflow", sorted(CHECKOUT.glob(".github/**/*.yml")), ids=lambda path: path.name)
-def test_what_github_reads_can_be_read(workflow: Path) -> None:
-    assert yaml.safe_load(workflow.read_text())
+SCHEMAS = {
+    "ci": "workflows",
+    "release": "workflows",
+    "bug": "issue-forms",
+    "idea": "issue-forms",
+    "config": "issue-config",
+}
+"""What GitHub calls the schema of a file in .github, by the file's name."""
+
+
+@pytest.mark.parametrize("file", sorted(CHECKOUT.glob(".github/**/*.yml")), ids=lambda path: path.name)
+def test_github_can_read_it(file: Path) -> None:
+    schema = f"vendor.github-{SCHEMAS[file.stem]}"
+    argv = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file)
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_issue_asks_for_what_doctor_says() -> None:

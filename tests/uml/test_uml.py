@@ -23,7 +23,7 @@ SECONDS = 1500
 def test_vlan_filtering(request: pytest.FixtureRequest, plugin: Plugin, tmp_path: Path) -> None:
     choice = request.config.getoption("--plugin")
     arguments = ["--plugin", "source" if choice == "source" else plugin.argv[0], "-m", "vlan_filtering"]
-    console = boot(tmp_path, *arguments, "tests/cli", "tests/options")
+    console = boot(tmp_path, *arguments, "tests/cli", "tests/options", "tests/pages")
     assert "uml: pytest ended with 0" in console, console
     assert "skipped" not in console, console
 
