@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from bench.figures import OURS, Row
-from bench.summary import AGAINST_OTHERS
+from bench.summary import CHARTED
 from bench.table import number
 
 TEXT, OTHER, BETTER, WORSE = "#768390", "#768390", "#2f9e63", "#d9822b"
@@ -63,7 +63,7 @@ def line(x: float, top: float, bottom: float) -> str:
 
 
 def _ratios(rows: Sequence[Row], other: str) -> Iterator[tuple[str, float, str, str]]:
-    for each in AGAINST_OTHERS:
+    for each in CHARTED:
         row = each.find(rows) if each.unit == "ms" else None
         if row and other in row.figures and (ratio := row.ratio(other)):
             ours, others = (number(row.figures[who].median) for who in (OURS, other))

@@ -46,6 +46,16 @@ AGAINST_OTHERS = (
 )
 """What fits into README with all else that it says; bench/README.md has the rest."""
 
+CHARTED = (
+    *AGAINST_OTHERS,
+    Line("ADD, dual stack", "verbs", "dual stack", "ADD"),
+    Line("DEL, 250 pods on the node", "growth", "250 pods", "DEL"),
+    Line("100 DELs at once, all done", "burst", "100 DELs at once", "all of them"),
+    Line("RunPodSandbox of containerd", "sandbox", "", "RunPodSandbox"),
+    Line("StopPodSandbox of containerd", "sandbox", "", "StopPodSandbox"),
+)
+"""What the chart has a bar for, where it is a time."""
+
 AGAINST_ITSELF = (
     Line("ADD with 250 pods on the node, against 1 pod", "growth", "250 pods", "ADD beside them"),
     Line("ADD with 60,000 leases, against none", "ipam", "60,000 leases", "ADD of a pod"),

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import pages
+from bench.contestants import Contestant
 from bench.figures import Figure, Row, figure
 from bench.pages import BEGIN, END, fill
+from bench.setup import Setup, Sizes
 from bench.summary import against_itself, against_others
 from bench.table import markdown, number, spread, tables
 
@@ -90,6 +93,25 @@ def test_pages_are_filled_between_their_marks(tmp_path: Path) -> None:
     page.write_text(f"before\n{BEGIN}old\n{END}after\n")
     fill(page, "new\n")
     assert page.read_text() == f"before\n{BEGIN}new\n{END}after\n"
+
+
+def test_figures_go_into_both_pages_and_the_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "CHECKOUT", tmp_path)
+    (tmp_path / "bench").mkdir()
+    for page in ("README.md", "bench/README.md"):
+        (tmp_path / page).write_text(f"before\n{BEGIN}{END}after\n")
+    measured = [
+        row("verbs", "ipMasq", "ADD", ours=10, reference=20),
+        row("growth", "250 pods", "ADD beside them", ours=11, few=10),
+    ]
+    who = [Contestant(name, "bridge") for name in ("ours", "reference")]
+    machine = {"processors": 2, "processor": "a processor", "kernel": "6", "distribution": "Debian"}
+    pages.write_pages(measured, Setup(who, Sizes()), machine)
+    assert "| ADD (ms) | 10 | 20 | 0.50 |\n\nMedians of one run" in (tmp_path / "README.md").read_text()
+    in_full = (tmp_path / "bench/README.md").read_text()
+    assert "| ADD with 250 pods on the node, against 1 pod (ms) | 11 | 10 | 1.10 |" in in_full
+    assert "| ipMasq | ADD | ms | 10 | 20 | 0.50 |" in in_full
+    assert ">ADD<" in (tmp_path / "bench/chart.svg").read_text()
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
