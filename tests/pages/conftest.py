@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -34,22 +33,16 @@ BUILT_BEFORE = """
 [[ $* == *--uninstall* || $* == *--kind* ]] || set -- --no-build "$@"
 """
 
-SOURCE = """#!/bin/sh
-# cni_bridge_py
-PYTHONPATH={checkout} exec {python} -c "import sys; sys.argv[0] = '$0'; \
-from cni_bridge_py.__main__ import main; sys.exit(main())" "$@"
-"""
-
 
 @pytest.fixture
-def shell_at(make_node: Callable[[], Node], plugin: Plugin) -> Iterator[Callable[[], Shell]]:
+def shell_at(make_node: Callable[[], Node], plugin: Plugin, command_line: Plugin) -> Iterator[Callable[[], Shell]]:
     """A function that gives a shell on a machine of its own, in the checkout's directory."""
     shells: list[Shell] = []
 
     def open_shell() -> Shell:
         node = make_node()
         node.run("sh", "-c", WITHOUT_OTHERS)
-        shells.append(sit_down(node, plugin))
+        shells.append(sit_down(node, plugin, command_line))
         return shells[-1]
 
     yield open_shell
@@ -58,27 +51,30 @@ def shell_at(make_node: Callable[[], Node], plugin: Plugin) -> Iterator[Callable
             pass
 
 
-def sit_down(node: Node, plugin: Plugin) -> Shell:
+def sit_down(node: Node, plugin: Plugin, command_line: Plugin) -> Shell:
     """A shell on a node that is a whole machine: a way out, a checkout, and directories of its own."""
     Outside(node)
     node.run("sh", "-c", PRIVATE)
     checkout = node.directory / "cni-bridge-py"
-    _check_out(checkout, Path(plugin.argv[0]))
+    _check_out(checkout, Path(plugin.argv[0]), Path(command_line.argv[0]).resolve())
     return Shell(node, str(checkout), {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"})
 
 
-def _check_out(directory: Path, plugin: Path) -> None:
-    """A checkout whose products are there: the plugin that is tested, and the command line from source."""
+def _check_out(directory: Path, plugin: Path, command_line: Path) -> None:
+    """A checkout in which both executables have been built."""
     directory.mkdir()
     for entry in CHECKOUT.iterdir():
         if not entry.name.startswith(".") and entry.name != "install.sh":
             (directory / entry.name).symlink_to(entry)
     first, rest = (CHECKOUT / "install.sh").read_text().split("\n", 1)
     (directory / "install.sh").write_text(f"{first}\n{BUILT_BEFORE}{rest}")
-    command_line = directory / ".build/dist/command-line/command-line"
-    command_line.parent.mkdir(parents=True)
+    (directory / "install.sh").chmod(0o755)
+    dist = directory / ".build/dist"
+    dist.mkdir(parents=True)
     (directory / ".build/venv").symlink_to(sys.prefix)
-    shutil.copy(plugin, directory / ".build/dist/cni-bridge-py")
-    command_line.write_text(SOURCE.format(checkout=CHECKOUT, python=sys.executable))
-    for executable in (directory / "install.sh", command_line):
-        os.chmod(executable, 0o755)
+    shutil.copy(plugin, dist / "cni-bridge-py")
+    if command_line.name == "command-line":
+        shutil.copytree(command_line.parent, dist / "command-line")
+    else:  # the package's source, behind a script
+        (dist / "command-line").mkdir()
+        shutil.copy(command_line, dist / "command-line/command-line")

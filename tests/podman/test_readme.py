@@ -24,13 +24,13 @@ runtime = "runc"
 """What a podman within a test needs."""
 
 
-def test_what_is_typed_and_seen(node: Node, plugin: Plugin) -> None:
+def test_what_is_typed_and_seen(node: Node, plugin: Plugin, command_line: Plugin) -> None:
     (block,) = (each for each in blocks(CHECKOUT / "README.md") if "podman" in each.words)
     node.write("/etc/containers/containers.conf", CONTAINERS_CONF)
     node.write("/etc/containers/storage.conf", STORAGE_CONF)
     node.run("sh", "-c", "mount --bind /dev/null /usr/bin/containerd")
     image.write_archive(node.directory / "image.tar", os.uname().machine)
-    with sit_down(node, plugin) as shell:
+    with sit_down(node, plugin, command_line) as shell:
         first, rest = block.text.split("$ sudo ./install.sh", 1)
         assert type_block(shell, replace(block, text=first)) == []
         if "cni support is not enabled" in shell.type("podman info").printed:
