@@ -85,4 +85,6 @@ def _with_dots(line: str) -> str:
 
 def _plain(text: str) -> list[str]:
     text = re.sub(r"\d+(\.\d+)? ?ms\b", "N ms", text.replace("\r", ""))
+    # From source, the command is a script, which is told the path that it was found at.
+    text = text.replace("/usr/local/bin/cni-bridge-py ", "cni-bridge-py ")
     return [line.rstrip() for line in text.strip("\n").splitlines()]
