@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from netaddr import IPAddress
+from netaddr import IPAddress, IPSet
 
 from cni_bridge_py.cni import runner
 from cni_bridge_py.cni.errors import (
@@ -343,7 +343,8 @@ def _routes_of(result: Result, config: NetworkConfig, ips: list[IPConfig]) -> li
         return [route for route in result.routes if route.dst in ours]
     if sum(1 for each in result.interfaces if each.sandbox) == 1:
         return result.routes
-    return [route for route in result.routes if route.gw and any(route.gw in ip.address for ip in ips)]
+    networks = IPSet(ip.address.cidr for ip in ips)
+    return [route for route in result.routes if route.gw and route.gw in networks]
 
 
 def _as_the_reference_makes(config: NetworkConfig, routes: list[Route]) -> tuple[NetworkConfig, list[Route]]:

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -261,6 +262,11 @@ class Node(Machine):
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
+
+    def reboot(self) -> None:
+        """Give the node a boot id of its own: other nodes, and this one until now, have the machine's."""
+        self.write("/run/boot_id", f"{uuid.uuid4()}\n")
+        self.run("mount", "--bind", "/run/boot_id", "/proc/sys/kernel/random/boot_id")
 
     def leases(self, network: str) -> dict[str, tuple[str, str]]:
         """The leases in host-local's directory of a network: address -> (container id, ifname)."""

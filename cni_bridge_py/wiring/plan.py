@@ -131,10 +131,12 @@ def with_default_routes(config: NetworkConfig, ips: list[IPConfig], routes: list
     """The pod's routes: with isDefaultGateway, a default route for each IP version that has none with a gateway."""
     routes = list(routes)
     if config.is_default_gateway:
+        have = {route.dst for route in routes if route.gw is not None}
         for ip in ips:
             default = DEFAULT_ROUTE[ip.version]
-            if not any(route.dst == default and route.gw is not None for route in routes):
+            if default not in have:
                 routes.append(Route(default, ip.gateway))
+                have.add(default)
     return routes
 
 
@@ -253,16 +255,17 @@ def routing(pod: str, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
     gateways = {ip.version: ip.gateway for ip in reversed(ips) if ip.gateway}
     on_link = [route for route in routes if route.is_on_link]
     others = [(route, route.gw or gateways.get(route.version)) for route in routes if not route.is_on_link]
-    hops = [gw for _, gw in others if gw]
+    hops = {gw for _, gw in others if gw}
     return [
         *(AddRoute(pod, _reaching(route, hops), None) for route in on_link),
         *(AddRoute(pod, route, gw) for route, gw in others),
     ]
 
 
-def _reaching(route: Route, gateways: list[IPAddress]) -> Route:
-    leads_to_one = route.version == 4 and any(gateway in route.dst for gateway in gateways)
-    return replace(route, scope=SCOPE_LINK) if leads_to_one and route.scope is None else route
+def _reaching(route: Route, gateways: set[IPAddress]) -> Route:
+    if route.scope is None and route.version == 4 and any(gateway in route.dst for gateway in gateways):
+        return replace(route, scope=SCOPE_LINK)
+    return route
 
 
 def pod_filter(config: NetworkConfig, host: str, mac: str, ips: list[IPConfig]) -> PodFilter:

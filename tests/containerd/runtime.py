@@ -176,6 +176,7 @@ class Containerd:
             self.node.close()
             self.node = self._boot()
             subprocess.run(["tar", "-C", self.node.root, "-xf", disk.name], check=True)
+        self.node.reboot()
         self._set_up()
 
     def pods(self) -> list[str]:

@@ -61,8 +61,8 @@ def test_a_node_is_ready_while_pods_come_and_go(start: Start) -> None:
 def test_a_full_range_is_told_until_a_pod_goes(start: Start) -> None:
     runtime = start()
     pods = [runtime.run_pod() for _ in range(SIZE)]
-    assert "no address left in range set 10.8.0.1-10.8.0.6" in (why_not_ready(runtime) or "")
-    with pytest.raises(grpc.RpcError, match="no address left in range set"):
+    assert "no IP addresses available in range set: 10.8.0.1-10.8.0.6" in (why_not_ready(runtime) or "")
+    with pytest.raises(grpc.RpcError, match="no IP addresses available in range set"):
         runtime.run_pod()
     runtime.remove_pod(pods[0].container_id)
     assert why_not_ready(runtime) is None
@@ -72,7 +72,7 @@ def test_a_full_range_is_told_until_a_pod_goes(start: Start) -> None:
 def test_what_is_in_the_bridges_place_is_told_until_it_is_gone(start: Start) -> None:
     runtime = start()
     runtime.node.run("ip", "link", "add", "cni0", "type", "veth", "peer", "name", "other")
-    assert "cni0 is an interface, but not a bridge" in (why_not_ready(runtime) or "")
+    assert '"cni0" already exists but is not a bridge' in (why_not_ready(runtime) or "")
     runtime.node.run("ip", "link", "delete", "cni0")
     assert why_not_ready(runtime) is None
     assert runtime.run_pod().ping("10.8.0.1")

@@ -278,7 +278,9 @@ class TestOtherTimes:
         node = make_node()
         with make_node() as before:
             assert len(fill(plugin, before)) == 5
-            subprocess.run(["cp", "-a", before.root / "var/lib/cni/.", node.root / "var/lib/cni"], check=True)
+            subprocess.run(["cp", "-a", before.root / "var/lib/cni", node.root / "var/lib"], check=True)
+        node.reboot()
+        assert len(node.leases(CONF["name"])) == 5
         if emptied:
             node.run("find", "/var/lib/cni", "-type", "f", "-exec", "truncate", "--size=0", "{}", "+")
         assert plugin.status(node, CONF).result == {}

@@ -234,11 +234,11 @@ WRITING = re.compile(
     r"O_(WRONLY|RDWR|CREAT|TRUNC)|^(mkdir|mknod|unlink|rmdir|link|rename|symlink|chmod|chown|truncate)"
 )
 WRITTEN = (
-    r"/proc/sys/net/ipv[46]/(conf/\S+/(forwarding|accept_ra|accept_dad|disable_ipv6|arp_notify)|ip_forward)",
+    r"/proc/sys/net/ipv[46]/(conf/\S+/(forwarding|accept_ra|accept_dad|disable_ipv6|arp_notify|keep_addr_on_down)|ip_forward)",
     r"/proc/sys/net/ipv6/conf/\S+/ndisc_notify",
     r"/run/leases",
     rf"/run/leases/{NAME}(/lock|/last_reserved_ip\.[01]|/[0-9a-f.:]+)?",
-    rf"/run/leases/{NAME}/\.attachments(/veth[0-9a-f]{{11}}(/[0-9a-f.:]+)?)?",
+    rf"/run/leases/{NAME}/\.attachments(/veth[0-9a-f]{{11}}(/[0-9a-f.:]+@[0-9a-f-]+\.[0-9]+)?)?",
 )
 """All that is opened for writing, made or removed."""
 

@@ -151,6 +151,7 @@ SEEN = (
     r"/etc/(ld\.so\.(cache|preload)|localtime)",
     r"/(usr/)?lib(64)?/.*",
     r"/proc/(self|thread-self)/.*",
+    r"/proc/sys/kernel/random/boot_id",
     r"/proc/sys/net/.*",
     r"/proc/sys/vm/overcommit_memory",  # Python's allocator, from 3.13 on
     r"/sys/class/net/.*",
@@ -175,7 +176,7 @@ def test_where_it_looks(node: Node, frozen: Plugin, trapped: Plugin) -> None:
     own = re.escape(str(frozen.bin_dir.resolve()))
     allowed_paths = [re.compile(each) for each in (*SEEN, f"{own}(/.*)?")]
     asked = set(re.findall(r'^\d+ +\w+\((?:AT_FDCWD, )?"([^"]*)"', (node.root / "run/trace").read_text(), re.M))
-    assert len(asked) > 30
+    assert len(asked) > 20
     assert [path for path in sorted(asked) if not any(each.fullmatch(path) for each in allowed_paths)] == []
 
 

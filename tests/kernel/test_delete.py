@@ -81,7 +81,7 @@ def test_something_is_gone(node: Node, plugin: Plugin, damage: str) -> None:
 def test_index_is_incomplete(node: Node, plugin: Plugin) -> None:
     """As when the reference is killed in the midst of a release: it takes the index's name of a lease first."""
     pod, result = add_pod(plugin, node, CONF)
-    node.run("sh", "-ec", f"rm {LEASES}/.attachments/*/10.22.0.2")
+    node.run("sh", "-ec", f"rm {LEASES}/.attachments/*/10.22.0.2@*")
     assert_deleted(plugin, node, pod, {**CONF, "prevResult": result})
 
 
