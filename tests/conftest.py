@@ -46,6 +46,8 @@ def command_line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         name.symlink_to(build_command_line())
         return name
 
+    if request.config.getoption("--plugin") not in ("frozen", "source"):  # a path names the plugin alone
+        return Plugin.from_source(tmp_path_factory.mktemp("bin"))
     return _chosen(request, tmp_path_factory, build)
 
 

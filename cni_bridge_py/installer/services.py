@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def take_notice(paths: Iterable[Path]) -> Iterator[str]:
     """Have the services that run read their files again; a line for what they refuse."""
     paths = list(paths)
     commands = []
-    if UNIT in paths:
+    if UNIT in paths and shutil.which("systemctl"):  # other packages make the directory as well
         commands.append(["systemctl", "--quiet", "enable" if UNIT.exists() else "disable", UNIT.name])
     if RUNNING.is_dir():
         commands += [["systemctl", "daemon-reload"]] if UNIT in paths else []

@@ -109,7 +109,7 @@ class LeaseStore:
                 continue
             with suppress(FileExistsError):
                 os.link(mine, f"{self.path}/{ip}")
-        nodes = [*filter(self._is_of_this_boot, self._complete_nodes()), self.node]
+        nodes = dict.fromkeys([*filter(self._is_of_this_boot, self._complete_nodes()), self.node])
         with suppress(OSError):  # the next ADD does all of it once more
             _write(f"{self.path}/lock", "".join(f"{node}\n" for node in nodes))
 

@@ -41,7 +41,7 @@ LIKELY = ["EIO", "ENOMEM"]
 PASSING = {"EINTR", "EAGAIN"}
 """Errors that do not last."""
 
-CANNOT_FAIL = {"exit_group", "geteuid", "wait4"}
+CANNOT_FAIL = {"exit_group", "geteuid", "umask", "wait4"}
 
 INVALID_ENVIRONMENT, IO_FAILURE, INVALID_CONFIG, KERNEL_REFUSED, NOT_PERMITTED, INTERNAL = 4, 5, 7, 100, 101, 999
 """The codes that fit: CNI_NETNS cannot be used, a file cannot, the kernel refuses, and so on."""

@@ -230,15 +230,18 @@ def _differences(place: str, before: Any, now: Any) -> Iterator[str]:
 def files(node: Node) -> Json:
     """Every file where something could be left, and what the plugin's own hold.
 
-    Which address was given out last is no one's to restore.
+    Which address was given out last is no one's to restore. The lock names the node, which is another in each trial.
     """
     found = [path for tree in ("var/lib", "run", "dev/shm") for path in sorted((node.root / tree).rglob("*"))]
     return {str(path.relative_to(node.root)): _file(path) for path in found}
 
 
+MARKS = ("last_reserved_ip.", "lock")
+
+
 def _file(path: Path) -> list[Any]:
     about = path.lstat()
-    if "cni" not in path.parts or not stat.S_ISREG(about.st_mode) or path.name.startswith("last_reserved_ip."):
+    if "cni" not in path.parts or not stat.S_ISREG(about.st_mode) or path.name.startswith(MARKS):
         return [stat.filemode(about.st_mode)]
     return [stat.filemode(about.st_mode), about.st_nlink, path.read_bytes()]
 

@@ -40,8 +40,8 @@ def is_up(pod: Pod) -> bool:
 
 
 def without_version(result: Json) -> Json:
-    """A result as the reference writes it, which leaves out what results before 1.0.0 say of each address."""
-    return result | {"ips": [{key: ip[key] for key in ip if key != "version"} for ip in result["ips"]]}
+    """A result as the reference writes it: without what results before 1.0.0 say of each address, and with no DNS."""
+    return {"dns": {}} | result | {"ips": [{key: ip[key] for key in ip if key != "version"} for ip in result["ips"]]}
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0"])

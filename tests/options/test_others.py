@@ -102,11 +102,12 @@ def test_scope_is_applied_and_checked(node: Node, plugin: Plugin) -> None:
     assert plugin.check(node, conf, pod, result).result == {}
 
 
-def test_fields_of_1_1_0_are_ignored_before(node: Node, plugin: Plugin) -> None:
+def test_fields_of_1_1_0_are_obeyed_before(node: Node, plugin: Plugin) -> None:
+    """As the reference does: a route that asks for a table or an MTU is not made without."""
     conf = network(4, cniVersion="1.0.0", isGateway=True, ipam={"routes": [{"dst": "10.96.0.0/12", "mtu": 1300}]})
     pod, result = add_pod(plugin, node, conf)
-    assert result["routes"] == [{"dst": "10.96.0.0/12"}]
-    assert "mtu" not in pod.run("ip", "route", "show", "10.96.0.0/12").stdout
+    assert result["routes"] == [{"dst": "10.96.0.0/12", "mtu": 1300}]
+    assert "mtu 1300" in pod.run("ip", "route", "show", "10.96.0.0/12").stdout
 
 
 def test_keys_are_found_whatever_their_case(node: Node, plugin: Plugin) -> None:

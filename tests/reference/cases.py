@@ -399,7 +399,7 @@ REFUSED = [
         )
     ),
     refused("MAC of eight bytes", net(runtimeConfig={"mac": "02:aa:bb:cc:dd:02:00:01"}), CONFIGURATION),
-    refused("lo in the pod", net(), ATTACHED, ifname="lo"),
+    refused("lo in the pod", net(), ENVIRONMENT, ifname="lo"),
     refused("STATUS in 1.0.0", net(), INCOMPATIBLE, "STATUS", releases=(NEWEST,)),
     refused("GC in 1.0.0", net(), INCOMPATIBLE, "GC", releases=(NEWEST,)),
     refused("DEL with dataDir that is a file", net(ipam={"dataDir": "/etc/hostname"}), IO, "DEL"),

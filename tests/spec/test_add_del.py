@@ -30,7 +30,7 @@ def test_add_makes_the_interface_that_is_asked_for(node: Node, plugin: Plugin) -
 
 def test_add_answers_with_a_result_on_standard_output(node: Node, plugin: Plugin) -> None:
     reply = plugin.call(node, "ADD", network(4), node.pod())
-    assert set(reply.result) == {"cniVersion", "interfaces", "ips", "dns"}
+    assert set(reply.result) == {"cniVersion", "interfaces", "ips"}
     assert reply.stderr == ""
 
 
