@@ -34,32 +34,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
     """The plugin under test, as `--plugin` chooses it."""
-    return _chosen(request, tmp_path_factory, build_executable)
+    choice: str = request.config.getoption("--plugin")
+    if choice == "frozen":
+        return Plugin(build_executable())
+    if choice == "source":
+        return Plugin.from_source(tmp_path_factory.mktemp("bin"))
+    return Plugin(Path(choice).resolve())
 
 
 @pytest.fixture(scope="session")
 def command_line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plugin:
-    """The command for people, as `--plugin` chooses it. It is the plugin as well, if slower to start."""
-
-    def build() -> Path:
-        name = tmp_path_factory.mktemp("bin") / "cni-bridge-py"
-        name.symlink_to(build_command_line())
-        return name
-
-    if request.config.getoption("--plugin") not in ("frozen", "source"):  # a path names the plugin alone
-        return Plugin.from_source(tmp_path_factory.mktemp("bin"))
-    return _chosen(request, tmp_path_factory, build)
-
-
-def _chosen(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, build: Callable[[], Path]
-) -> Plugin:
-    choice: str = request.config.getoption("--plugin")
-    if choice == "frozen":
-        return Plugin(build())
-    if choice == "source":
-        return Plugin.from_source(tmp_path_factory.mktemp("bin"))
-    return Plugin(Path(choice).resolve())
+    """The command for people, frozen if `--plugin` says so. It is the plugin as well, if slower to start."""
+    bin_dir = tmp_path_factory.mktemp("bin")
+    if request.config.getoption("--plugin") != "frozen":  # a path names the plugin alone
+        return Plugin.from_source(bin_dir)
+    name = bin_dir / "cni-bridge-py"
+    name.symlink_to(build_command_line())
+    return Plugin(name)
 
 
 @pytest.fixture(autouse=True)

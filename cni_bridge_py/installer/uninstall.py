@@ -17,15 +17,13 @@ from cni_bridge_py.config import NetworkConfig, read_config_for_delete
 from cni_bridge_py.installer import document, places, say, services
 from cni_bridge_py.installer.install import help_files
 from cni_bridge_py.installer.staging import MARK, backup_name, need_writable, remove
+from cni_bridge_py.kernel.nftables import NFPROTO_BRIDGE, NFPROTO_INET, TABLE
 from cni_bridge_py.node import confdir
 from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
 from cni_bridge_py.wiring import names
 
 OWN_BYTES = b"cni_bridge_py"
 """In every executable that is this plugin: the package's name."""
-
-NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
-TABLE = "cni-bridge-py"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 from netaddr import IPNetwork
 from pyroute2 import IPRoute
 
+from cni_bridge_py.addresses import overlap
+
 RT_TABLE_MAIN = 254
 RTN_UNICAST = 1
 RTPROT_KERNEL = 2
@@ -23,7 +25,7 @@ def in_the_way(subnets: Iterable[IPNetwork], bridge: str) -> list[str]:
         f"{subnet} overlaps {what}"
         for subnet in subnets
         for link, network, what in taken
-        if link != bridge and not link.startswith(f"{bridge}.") and _overlap(subnet, network)
+        if link != bridge and not link.startswith(f"{bridge}.") and overlap(subnet, network)
     )
     return list(dict.fromkeys(lines))
 
@@ -79,7 +81,3 @@ def _is_default(route: Any) -> bool:
 def _links_of(route: Any) -> list[int]:
     hops = route.get("multipath")
     return [hop["oif"] for hop in hops] if hops else [oif for oif in [route.get("oif")] if oif]
-
-
-def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    return bool(one.version == other.version and one.first <= other.last and other.first <= one.last)
