@@ -102,8 +102,8 @@ class Patient:
             return dict(zip(asked, pool.map(lambda ask: ask(), asked.values()), strict=True))
 
     def is_well(self) -> bool:
-        """Whether pods reach each other and the world."""
-        return all(self.reach().values())
+        """Whether pods reach each other and the world; asked twice, for a neighbour that failed is given up for 3 s."""
+        return any(all(self.reach().values()) for _ in range(2))
 
 
 @pytest.fixture(scope="session")

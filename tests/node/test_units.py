@@ -16,6 +16,9 @@ RELOADED = ("nftables", "firewalld", "systemd-networkd", "NetworkManager")
 
 def verify(unit: Path) -> str:
     need("systemd-analyze")
+    for each in unit.parent.rglob("*.*"):
+        if each.is_file():
+            each.chmod(0o644)  # whatever the umask: systemd-analyze speaks of files that everybody may write
     argv = ("systemd-analyze", "verify", "--man=no", unit)
     env = {"SYSTEMD_UNIT_PATH": f"{unit.parent}:", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(argv, capture_output=True, text=True, env=env)
