@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ pytest.register_assert_rewrite("tests.faults", "tests.harness", "tests.kernel")
 
 from tests.bundle import build_command_line, build_executable  # noqa: E402
 from tests.harness import Node, Plugin, filters_vlans  # noqa: E402
+
+
+def pytest_configure() -> None:
+    """Start the tests alike for everybody: a service may have a umask of 0, a job in the background ignores Ctrl-C."""
+    os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
