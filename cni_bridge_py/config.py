@@ -79,7 +79,7 @@ class NetworkConfig:
     vlan_trunk: list[int]
     preserve_default_vlan: bool
     mac: str
-    dns: dict[str, Any]
+    dns: dict[str, Any] | None
     ipam: IpamConfig | None
     prev_result: Result | None
 
@@ -110,7 +110,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
         mac_spoof_check=top.boolean("macspoofchk"),
         enable_dad=top.boolean("enabledad"),
         disable_container_interface=top.boolean("disableContainerInterface"),
-        vlan=top.integer("vlan", 0, LARGEST_VLAN) or 0,
+        vlan=_vlan(top),
         vlan_trunk=_vlan_trunk(top),
         preserve_default_vlan=top.boolean("preserveDefaultVlan"),
         mac=_mac(asked),
@@ -178,8 +178,8 @@ def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
     if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
         raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
     refuse_mtu(config.mtu, [each[0].version for each in config.ipam.range_sets] if config.ipam else [])
-    backend = top.string("ipMasqBackend")
-    if config.ip_masq and config.ipam and backend not in ("", *MASQUERADE_BACKENDS):
+    backend = top.value("ipMasqBackend", str, "a string")
+    if config.ip_masq and config.ipam and backend not in (None, *MASQUERADE_BACKENDS):
         reason = f'unknown ipmasq backend "{backend}", expected {" or ".join(MASQUERADE_BACKENDS)}'
         raise top.invalid("ipMasqBackend", reason)
 
@@ -228,23 +228,39 @@ def _requested(asked: Asked) -> list[IPAddress]:
     return []
 
 
+def _vlan(top: Section) -> int:
+    vlan: int = top.value("vlan", int, "an integer") or 0
+    if not 0 <= vlan <= LARGEST_VLAN:
+        raise top.invalid("vlan", f"invalid VLAN ID {vlan} (must be between 0 and {LARGEST_VLAN})")
+    return vlan
+
+
 def _vlan_trunk(top: Section) -> list[int]:
     """The VLAN ids of `vlanTrunk`: single ones (`id`) and ranges (`minID` to `maxID`), sorted."""
     vlans: set[int] = set()
     for item in top.sections("vlanTrunk"):
-        lowest, highest = item.integer("minID", 1, LARGEST_VLAN), item.integer("maxID", 1, LARGEST_VLAN)
-        single = item.integer("id", 1, LARGEST_VLAN)
+        lowest, highest, single = (_trunk_vlan(item, key) for key in ("minID", "maxID", "id"))
         if (lowest is None) != (highest is None):
-            raise item.invalid("maxID" if highest is None else "minID", "minID and maxID go together")
+            missing = "maxID" if highest is None else "minID"
+            reason = f"minID and maxID should be configured simultaneously, {missing} is missing"
+            raise item.invalid(missing, reason)
         if lowest is not None and highest is not None:
             if highest < lowest:
-                raise item.invalid("maxID", f"{highest} is less than minID {lowest}")
+                reason = f"minID is greater than maxID in trunk parameter: {lowest} and {highest}"
+                raise item.invalid("maxID", reason)
             vlans.update(range(lowest, highest + 1))
         if single is not None:
             vlans.add(single)
         elif lowest is None:
             raise item.invalid("id", "expected a VLAN, here or from minID to maxID")
     return sorted(vlans)
+
+
+def _trunk_vlan(item: Section, key: str) -> int | None:
+    vlan: int | None = item.value(key, int, "an integer")
+    if vlan is not None and not 1 <= vlan <= LARGEST_VLAN:
+        raise item.invalid(key, f"incorrect trunk {key} parameter: expected 1 to {LARGEST_VLAN}, got {vlan}")
+    return vlan
 
 
 def _name(top: Section) -> str:
@@ -258,12 +274,15 @@ def _name(top: Section) -> str:
     return name
 
 
-def _dns(dns: Section | None) -> dict[str, Any]:
+def _dns(dns: Section | None) -> dict[str, Any] | None:
+    """What the configuration says of DNS, be it that there is none: a list of nothing. None where it says nothing."""
     if dns is None:
-        return {}
-    lists = {key: dns.strings(key) for key in ("nameservers", "search", "options")}
+        return None
+    keys = ("nameservers", "search", "options")
+    lists = {key: dns.strings(key) for key in keys}
     values = {"nameservers": lists["nameservers"], "domain": dns.string("domain"), **lists}
-    return {key: value for key, value in values.items() if value}
+    found = {key: value for key, value in values.items() if value}
+    return found if found or any(strictjson.find(dns.members, key) is not None for key in keys) else None
 
 
 def _prev_result(top: Section) -> Result | None:

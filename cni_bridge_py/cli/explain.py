@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from cni_bridge_py.cli.root import need_root
 from cni_bridge_py.cni.errors import INVALID_CONFIG, IO_FAILURE, CniError
@@ -101,7 +102,7 @@ def _addresses(config: NetworkConfig, each: Attachment) -> Result:
 
 
 def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step], pod: Attachment, netns: str) -> list[str]:
-    who = f"pod {pod.pod}" if pod.host else "pod"
+    who = f"pod {_on_one_line(pod.pod)}" if pod.host else "pod"
     lines = [
         "#!/bin/sh",
         f"# What {PLUGIN} does for {verb} on the network {config.name} ({_on_one_line(source)}).",
@@ -113,8 +114,8 @@ def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step], po
         path = netns or f"/run/netns/{CONTAINER_ID}"
         lines += [
             "# The container runtime has made the pod's network namespace.",
-            f"POD=${{POD:-{path}}}",
-            f'test -e "$POD" || ip netns add {Path(path).name}',
+            f"POD=${{POD:-{quote(path)}}}",
+            f'test -e "$POD" || ip netns add {quote(Path(path).name)}',
             "",
         ]
         lines += [] if _is_delegated(config) else _lease_comment(config, "written")
@@ -132,7 +133,7 @@ def _is_delegated(config: NetworkConfig) -> bool:
 
 
 def _on_one_line(text: str) -> str:
-    """A file's name in a comment, which must not end the comment."""
+    """A name in a comment, which must not end the comment."""
     return text if text.isprintable() else repr(text)
 
 

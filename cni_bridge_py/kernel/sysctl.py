@@ -46,16 +46,19 @@ def ensure(name: str, value: str) -> None:
 
     Raises OSError when it cannot be set.
     """
-    if read(name) == value:
-        return
-    file = os.open(path_of(name), os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(file, value.encode())
-    finally:
-        os.close(file)
+    if read(name) != value:
+        _write(name, value)
 
 
 def prefer(name: str, value: str) -> None:
     """Set a parameter that pods can do without, where IPv6 is off or parameters are read-only."""
     with suppress(OSError):
-        ensure(name, value)
+        _write(name, value)
+
+
+def _write(name: str, value: str) -> None:
+    file = os.open(path_of(name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, value.encode())
+    finally:
+        os.close(file)

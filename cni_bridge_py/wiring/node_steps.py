@@ -24,12 +24,14 @@ from cni_bridge_py.kernel.netns import own_lock
 from cni_bridge_py.kernel.rtnetlink import Link, Rtnetlink
 from cni_bridge_py.wiring.step import (
     Step,
+    accept_dad,
     accept_ra,
     add_address_command,
     disable_ipv6,
     enable_ipv6,
     expect,
     keep_addr_on_down,
+    need_ipv6,
     on_host,
 )
 
@@ -204,12 +206,7 @@ class EnsureVlanGateway(Step):
     def apply(self, kernel: Kernel) -> None:
         bridge = on_host(kernel, self.bridge)
         gateway = kernel.host.link(self.name) or self._create(kernel)
-        if gateway.kind != "veth":
-            raise CniError(
-                BRIDGE_IN_USE,
-                f"{self.name} is there already, and not the veth that VLAN {self.vlan} gets its gateway by",
-                f"remove {self.name}, or name another bridge with the key bridge",
-            )
+        self._expect_veth(gateway)
         sysctl.prefer(accept_ra(self.name), "0")  # pods are no routers of the node's
         port = on_host(kernel, self.port)
         if port.master != bridge.index:
@@ -219,6 +216,18 @@ class EnsureVlanGateway(Step):
             if not end.is_up or end.mtu < self._least_mtu:
                 mtu = rtnetlink.mtu(max(end.mtu, self._least_mtu))
                 kernel.host.ask(rtnetlink.set_link(end.name, mtu, flags=rtnetlink.IFF_UP))
+
+    def _expect_veth(self, gateway: Link) -> None:
+        if gateway.kind != "veth":
+            raise CniError(
+                BRIDGE_IN_USE,
+                f"{self.name} is there already, and not the veth that VLAN {self.vlan} gets its gateway by",
+                f"remove {self.name}, or name another bridge with the key bridge",
+            )
+
+    def see_ready(self, kernel: Kernel) -> None:
+        if gateway := kernel.host.link(self.name):
+            self._expect_veth(gateway)
 
     @property
     def _least_mtu(self) -> int:
@@ -316,7 +325,9 @@ class EnsureGatewayAddresses(Step):
                 with own_lock():  # another network may want the bridge for its own gateway
                     self._add(kernel.host, link, version)
             if version == 6:
-                sysctl.prefer(self._accept_dad, "0")
+                # The bridge looks for a pod's MAC from its link-local address, which duplicate address detection would
+                # hold back for a second or two after the first pod has come.
+                sysctl.prefer(accept_dad(self.bridge), "0")
 
     def _missing(self, present: Collection[InterfaceAddress], version: int) -> list[InterfaceAddress]:
         return [each for each in self.addresses if each.version == version and each not in present]
@@ -368,29 +379,28 @@ class EnsureGatewayAddresses(Step):
             f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
         )
 
-    @property
-    def _accept_dad(self) -> str:
-        # The bridge looks for a pod's MAC from its link-local address, which duplicate address detection would hold
-        # back for a second or two after the first pod has come.
-        return f"net/ipv6/conf/{self.bridge}/accept_dad"
-
     def _prepare_ipv6(self, link: Link) -> None:
+        self._need_mtu(link)
+        enable_ipv6(self.bridge)
+        sysctl.prefer(keep_addr_on_down(self.bridge), "1")
+
+    def _need_mtu(self, link: Link) -> None:
         if link.mtu < IPV6_MIN_MTU:
             raise CniError(
                 KERNEL_REFUSED,
                 f"bridge {self.bridge} has an MTU of {link.mtu}, IPv6 needs {IPV6_MIN_MTU}",
                 "raise its MTU, which is its ports' lowest unless one was set, or leave out IPv6",
             )
-        enable_ipv6(self.bridge)
-        sysctl.prefer(keep_addr_on_down(self.bridge), "1")
 
     def see_ready(self, kernel: Kernel) -> None:
         link = kernel.host.link(self.bridge)
-        if not link or self.force:
-            return
         for version in sorted({each.version for each in self.addresses}):
-            present = kernel.host.addresses(link.index, version)
-            if not any(each in present for each in self.addresses):
+            if version == 6:
+                need_ipv6()
+            present = kernel.host.addresses(link.index, version) if link else {}
+            if version == 6 and link and self._missing(present, version):
+                self._need_mtu(link)
+            if not self.force and not any(each in present for each in self.addresses):
                 for other, wanted in self._clashes(present):
                     raise self._in_use(other, wanted)
 
@@ -406,7 +416,7 @@ class EnsureGatewayAddresses(Step):
             parameters = [
                 f"{disable_ipv6(self.bridge)}=0",
                 f"{keep_addr_on_down(self.bridge)}=1",
-                f"{self._accept_dad}=0",
+                f"{accept_dad(self.bridge)}=0",
             ]
         return [f"sysctl -qw {quote(each)}" for each in parameters] + [
             add_address_command(each, self.bridge) for each in self.addresses

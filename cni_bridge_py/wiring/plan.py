@@ -43,6 +43,7 @@ from cni_bridge_py.wiring.pod_steps import (
     CreateVethPair,
     DeleteForeignVeth,
     DeleteVethPair,
+    DetectDuplicates,
     EnableIPv6,
     PlugBackIn,
     SetUp,
@@ -83,7 +84,7 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
     ends = links(config, host, ifname, ips)
     until_cable = [*shared(config, ends, ips), cable(ends)]
     afterwards = plugged_in(config, ends, ips, routes, pod) + awaited(config, ifname, ips)
-    return Wiring(ends, ips, routes, config.dns or addresses.dns, until_cable, afterwards)
+    return Wiring(ends, ips, routes, addresses.dns if config.dns is None else config.dns, until_cable, afterwards)
 
 
 def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring:
@@ -97,7 +98,7 @@ def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring
     masqueraded = replace(pod_filter(config, links.host, links.pod_mac, ips), mac="")
     steps = [*way_out(config, ips), *filtered(masqueraded), *ipv6(links.pod, ips)]
     steps += [*addressed(config, links.pod, ips, routes), *awaited(config, links.pod, ips)]
-    return Wiring(links, ips, routes, config.dns or addresses.dns, [], steps)
+    return Wiring(links, ips, routes, addresses.dns if config.dns is None else config.dns, [], steps)
 
 
 def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) -> Links:
@@ -213,6 +214,8 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
     steps += ipv6(links.pod, ips)
     if config.mac:
         steps.append(AnnounceMac(links.pod))
+    if config.ipam:
+        steps.append(DetectDuplicates(links.pod, config.enable_dad))
     if not config.disable_container_interface:
         steps.append(SetUp(links.pod))
     return steps + addressed(config, links.pod, ips, routes)

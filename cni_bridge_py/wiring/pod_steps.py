@@ -24,6 +24,7 @@ from cni_bridge_py.wiring.names import VETH_PREFIX, is_host_veth
 from cni_bridge_py.wiring.node_steps import SetPortVlans
 from cni_bridge_py.wiring.step import (
     Step,
+    accept_dad,
     add_address_command,
     disable_ipv6,
     enable_ipv6,
@@ -40,6 +41,10 @@ IFALIASZ = 256
 """linux/if.h: an alias's room, its terminating NUL included."""
 
 IN_POD = "nsenter --net=$POD"
+
+
+def _sysctl_command(setting: str) -> str:
+    return f"{IN_POD} sysctl -qw {quote(setting)}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class CreateVethPair(Step):
     def commands(self) -> list[str]:
         mtu = f" mtu {self.mtu}" if self.mtu else ""
         host = f"ip link add {self.host} address {self.host_mac}{mtu} type veth"
-        return [f"{host} peer name {self.pod} address {self.pod_mac}{mtu} netns $POD"]
+        return [f"{host} peer name {quote(self.pod)} address {self.pod_mac}{mtu} netns $POD"]
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,32 @@ class EnableIPv6(Step):
     def commands(self) -> list[str]:
         parameters = [f"{disable_ipv6(interface)}=0" for interface in ("lo", self.pod)]
         parameters.append(f"{keep_addr_on_down(self.pod)}=1")
-        return [f"{IN_POD} sysctl -qw {each}" for each in parameters]
+        return [_sysctl_command(each) for each in parameters]
+
+
+@dataclass(frozen=True)
+class DetectDuplicates(Step):
+    """Whether the kernel looks for others that have the pod's IPv6 addresses, its link-local one among them.
+
+    That takes one to two seconds from the moment when the link is up, in which the pod cannot use the address.
+    """
+
+    pod: str
+    wanted: bool
+
+    def __str__(self) -> str:
+        return f"duplicate address detection is {'on' if self.wanted else 'off'}"
+
+    @property
+    def _value(self) -> str:
+        return "1" if self.wanted else "0"
+
+    def apply(self, kernel: Kernel) -> None:
+        with kernel.inside_pod():
+            sysctl.prefer(accept_dad(self.pod), self._value)
+
+    def commands(self) -> list[str]:
+        return [_sysctl_command(f"{accept_dad(self.pod)}={self._value}")]
 
 
 @dataclass(frozen=True)
@@ -207,7 +237,7 @@ class SetUp(Step):
         expect(pod.is_up, f"{self.pod} in the pod is down")
 
     def commands(self) -> list[str]:
-        return [f"{IN_POD} ip link set {self.pod} up"]
+        return [f"{IN_POD} ip link set {quote(self.pod)} up"]
 
 
 @dataclass(frozen=True)
@@ -258,7 +288,9 @@ class AwaitAddresses(Step):
             time.sleep(0.05)
 
     def commands(self) -> list[str]:
-        return [f"while {IN_POD} ip -6 address show dev {self.pod} tentative | grep -q inet6; do sleep 0.1; done"]
+        return [
+            f"while {IN_POD} ip -6 address show dev {quote(self.pod)} tentative | grep -q inet6; do sleep 0.1; done"
+        ]
 
 
 @dataclass(frozen=True)
@@ -280,7 +312,7 @@ class AnnounceMac(Step):
         return [f"net/ipv4/conf/{self.pod}/arp_notify", f"net/ipv6/conf/{self.pod}/ndisc_notify"]
 
     def commands(self) -> list[str]:
-        return [f"{IN_POD} sysctl -qw {name}=1" for name in self._names()]
+        return [_sysctl_command(f"{name}=1") for name in self._names()]
 
 
 @dataclass(frozen=True)
@@ -335,7 +367,7 @@ class AddRoute(Step):
         route = self.route
         words = [f"ip -{route.version} route add {route.dst}"]
         words += [f"via {self.gw}"] if self.gw else []
-        words += [f"dev {self.pod}"]
+        words += [f"dev {quote(self.pod)}"]
         words += [f"metric {route.priority}"] if route.priority else []
         words += [f"table {route.table}"] if route.table is not None else []
         # `ip` takes the scope from the gateway, and link where there is none; the plugin's is global unless asked.
@@ -395,4 +427,4 @@ class DeleteForeignVeth(Step):
         return host in self.hosts
 
     def commands(self) -> list[str]:
-        return [f"{IN_POD} ip link del {self.pod}"]
+        return [f"{IN_POD} ip link del {quote(self.pod)}"]

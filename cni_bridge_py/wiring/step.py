@@ -118,13 +118,18 @@ def enable_ipv6(interface: str) -> None:
     try:
         sysctl.ensure(disable_ipv6(interface), "0")
     except FileNotFoundError:
-        if sysctl.exists("net/ipv6/conf"):
-            raise
+        need_ipv6()
+        raise
+
+
+def need_ipv6() -> None:
+    """See that the kernel has IPv6. Raises CniError 100."""
+    if not sysctl.exists("net/ipv6/conf"):
         raise CniError(
             KERNEL_REFUSED,
             "pods are to have IPv6 addresses, and this node's kernel has no IPv6",
             "give them IPv4 addresses alone, or start the node without ipv6.disable=1",
-        ) from None
+        )
 
 
 def accept_ra(interface: str) -> str:
@@ -135,6 +140,11 @@ def accept_ra(interface: str) -> str:
 def disable_ipv6(interface: str) -> str:
     """The parameter that switches IPv6 off at an interface."""
     return f"net/ipv6/conf/{interface}/disable_ipv6"
+
+
+def accept_dad(interface: str) -> str:
+    """The parameter by which the kernel looks for others that have an interface's IPv6 addresses."""
+    return f"net/ipv6/conf/{interface}/accept_dad"
 
 
 def keep_addr_on_down(interface: str) -> str:

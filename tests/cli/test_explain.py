@@ -43,6 +43,7 @@ CONFIGURATIONS: dict[str, Json] = {
     "a MAC of its own": {"args": {"cni": {"mac": "02:00:00:00:00:07"}}, "ipam": IPV4},
     "bridge netfilter": {"bridgeNetfilter": True, "isGateway": True, "ipam": IPV4},
     "layer 2 alone": {"ipam": {}},
+    "duplicates looked for": {"enabledad": True, "ipam": DUAL},
     "routes on link": {"ipam": DUAL | {"routes": ON_LINK}},
     "a name that a shell would take apart": {
         "bridge": "b;id>$x'&",
@@ -69,6 +70,7 @@ def state(node: Node, pod: Pod) -> Json:
     seen = {"node": node.snapshot(), "pod": (pod.addresses(), pod.link("eth0"))}
     routes = [route for version in (4, 6) for route in pod.routes(version, table="all")]
     # The kernel adds those of link-local addresses when it finds the time.
+    seen["detection"] = pod.run("sh", "-c", "grep . /proc/sys/net/ipv6/conf/*/accept_dad").stdout
     seen["vlans"] = node.run("bridge", "vlan", "show").stdout
     seen["tables"] = [route for route in routes if not route["dst"].startswith(("fe80:", "ff00:"))]
     kept: Json = without(seen, {"leases", "ifindex", "link_index", "link_netnsid", "link_netns", "linkinfo"})
@@ -173,3 +175,19 @@ def test_a_running_pod_is_explained_by_what_made_it(plugin: Plugin, make_node: C
     assert state(typed, by_hand) == state(called, by_plugin)
     called.run("sh", "-e", input=called.run(*plugin.argv, "explain", "--verb", "DEL", "--pod", "shop/web").stdout)
     assert by_plugin.run("ip", "link", "show", "eth0", check=False).returncode != 0
+
+
+def test_a_running_pods_names_are_quoted(plugin: Plugin, make_node: Callable[[], Node]) -> None:
+    typed, called = make_node(), make_node()
+    conf = BASE | {"type": plugin.type, "isGateway": True, "ipam": DUAL}
+    plugin.install(called)
+    called.write("/etc/cni/net.d/10-bridge.conf", json.dumps(conf))
+    by_hand, by_plugin = typed.pod("web"), called.pod("web")
+    ifname, name = "e;id>$x'&", "web\ntouch /run/touched\n"
+    args = f"K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name}"
+    plugin.add(called, conf, by_plugin, args=args, ifname=ifname)
+    for verb in ("ADD", "DEL"):
+        script = called.run(*plugin.argv, "explain", "--verb", verb, "--pod", f"shop/{name}").stdout
+        typed.run("sh", "-e", input=script)
+        assert (ifname in by_hand.links()) == (verb == "ADD")
+    assert not (typed.root / "run/touched").exists()

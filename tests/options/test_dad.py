@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.harness import Json, Node, Plugin, Pod
-from tests.kernel.networks import NAME, add_pod, dual_stack, network, store_files, veths
+from tests.kernel.networks import NAME, SUBNET, add_pod, dual_stack, network, store_files, sysctl, veths
 
 NOT_AS_EXPECTED = 105
 CONF = dual_stack(enabledad=True)
@@ -13,6 +15,15 @@ def ipv6(pod: Pod) -> Json:
     """The pod's global IPv6 address, as `ip address` says it."""
     (link,) = pod.ip_json("-6", "address", "show", "dev", "eth0")
     (address,) = (each for each in link["addr_info"] if each["scope"] == "global")
+    assert isinstance(address, dict)
+    return address
+
+
+def link_local(pod: Pod) -> Json:
+    """The pod's link-local address, which the kernel makes when it has seen that the link is up."""
+    pod.run("sh", "-ec", "until ip -6 address show dev eth0 scope link | grep -q inet6; do sleep 0.01; done")
+    (link,) = pod.ip_json("-6", "address", "show", "dev", "eth0")
+    (address,) = (each for each in link["addr_info"] if each["scope"] == "link")
     assert isinstance(address, dict)
     return address
 
@@ -73,3 +84,36 @@ def test_check_notices_a_duplicate(node: Node, plugin: Plugin) -> None:
     error = plugin.check(node, CONF, pod, result).error
     assert error["code"] == NOT_AS_EXPECTED
     assert "fd00:22::2" in error["msg"]
+
+
+STATIC: Json = {"type": "static", "addresses": [{"address": "10.22.0.77/24"}]}
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        network(4),
+        network(6),
+        dual_stack(runtimeConfig={"mac": "02:11:22:33:44:55"}),
+        network(cniVersion="1.0.0") | {"ipam": STATIC},
+    ],
+    ids=["IPv4", "IPv6", "dual stack with a MAC", "static"],
+)
+def test_without_it_the_link_local_address_is_usable_at_once(node: Node, plugin: Plugin, conf: Json) -> None:
+    """Neighbour discovery, multicast and router solicitations are sent from it."""
+    pod, _ = add_pod(plugin, node, conf)
+    assert "tentative" not in link_local(pod)
+    assert sysctl(pod, "net.ipv6.conf.eth0.accept_dad") == "0"
+
+
+def test_it_counts_whatever_the_namespace_has_by_default(node: Node, plugin: Plugin) -> None:
+    squatter(plugin, node, "fd00:22::2/64")
+    pod = node.pod()
+    pod.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+    assert "DAD failed" in plugin.call(node, "ADD", CONF, pod).error["msg"]
+    add_pod(plugin, node, CONF | {"ipam": {"type": "host-local", "subnet": SUBNET[4]}})
+
+
+def test_a_pod_of_layer_2_keeps_what_its_namespace_has(node: Node, plugin: Plugin) -> None:
+    pod, _ = add_pod(plugin, node, {"cniVersion": "1.1.0", "name": "others", "bridge": "cni0"})
+    assert sysctl(pod, "net.ipv6.conf.eth0.accept_dad") == "1"

@@ -33,8 +33,19 @@ def test_status_tells_a_range_that_is_full(node: Node, plugin: Plugin) -> None:
         ("ip link add cni0 type bridge && ip address add 192.0.2.9/24 dev cni0", network(4, isGateway=True)),
         ("mkdir -p /var/lib/cni/networks && touch /var/lib/cni/networks/podnet", network(4)),
         ("true", network(4, ipam={"resolvConf": "/none"})),
+        ("ip link add cni0 type bridge && ip link set cni0 mtu 1279", network(6, isGateway=True)),
+        ("ip link add cni0.5 type bridge", network(4, isGateway=True, vlan=5)),
+        ("mount -t tmpfs tmpfs /proc/sys/net/ipv6", network(6, isGateway=True)),
     ],
-    ids=["the bridge's name is taken", "it has another address", "no lease can be written", "no resolvConf"],
+    ids=[
+        "the bridge's name is taken",
+        "it has another address",
+        "no lease can be written",
+        "no resolvConf",
+        "no room for IPv6",
+        "the VLAN's name is taken",
+        "no IPv6",
+    ],
 )
 def test_status_tells_what_every_add_would_be_refused_for(node: Node, plugin: Plugin, command: str, conf: Json) -> None:
     node.run("sh", "-c", command)

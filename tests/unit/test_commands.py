@@ -33,6 +33,7 @@ from cni_bridge_py.wiring.pod_steps import (
     CreateVethPair,
     DeleteForeignVeth,
     DeleteVethPair,
+    DetectDuplicates,
     EnableIPv6,
     PlugBackIn,
     SetUp,
@@ -280,6 +281,8 @@ TABLE: list[tuple[Step, list[str]]] = [
             f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/keep_addr_on_down=1",
         ],
     ),
+    (DetectDuplicates("eth0", wanted=True), [f"{IN_POD} sysctl -qw net/ipv6/conf/eth0/accept_dad=1"]),
+    (DetectDuplicates("e;id", wanted=False), [f"{IN_POD} sysctl -qw 'net/ipv6/conf/e;id/accept_dad=0'"]),
     (SetUp("eth0"), [f"{IN_POD} ip link set eth0 up"]),
     (
         AddAddress("eth0", parse_address("10.1.0.2/16")),

@@ -52,7 +52,7 @@ def refused_ipam(**keys: Any) -> str:
         ("vlan_trunk", []),
         ("preserve_default_vlan", False),
         ("mac", ""),
-        ("dns", {}),
+        ("dns", None),
         ("ipam", None),
         ("prev_result", None),
     ],
@@ -125,7 +125,7 @@ def test_null_is_the_same_as_leaving_a_key_out(key: str) -> None:
         ({"disableContainerInterface": True}, "disable_container_interface", True),
         ({"ipMasq": True, "ipMasqBackend": "iptables"}, "ip_masq", True),
         ({"ipMasq": True, "ipMasqBackend": "nftables"}, "ip_masq", True),
-        ({"ipMasq": True, "ipMasqBackend": ""}, "ip_masq", True),
+        ({"ipMasq": True, "ipMasqBackend": None, "ipam": HOST_LOCAL}, "ip_masq", True),
         ({"vlan": 0}, "vlan", 0),
         ({"vlan": 4094}, "vlan", 4094),
         ({"vlanTrunk": []}, "vlan_trunk", []),
@@ -139,7 +139,8 @@ def test_null_is_the_same_as_leaving_a_key_out(key: str) -> None:
             {"bridge": "br-0123456789a", "vlan": 4}, "vlan", 4, id="a VLAN's gateway needs a name only if it is one"
         ),
         ({"bridge": "br-0123456", "vlan": 4094, "isGateway": True}, "vlan", 4094),
-        ({"dns": {}}, "dns", {}),
+        ({"dns": {}}, "dns", None),
+        ({"dns": {"nameservers": None, "domain": ""}}, "dns", None),
         ({"dns": {"nameservers": []}}, "dns", {}),
         (
             {"dns": {"nameservers": ["10.0.0.1"], "domain": "a.test", "search": ["b.test"], "options": ["ndots:2"]}},
@@ -240,8 +241,14 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
         ({"mtu": 65536}, "mtu: expected 0 to 65535, got 65536"),
         ({"nonMasqueradeCIDRs": "10.0.0.0/8"}, "nonMasqueradeCIDRs: expected a list of strings, got '10.0.0.0/8'"),
         ({"nonMasqueradeCIDRs": ["10.0.0.0/8", 1]}, "nonMasqueradeCIDRs[1]: expected a string, got 1"),
-        ({"nonMasqueradeCIDRs": ["10.0.0.0"]}, "nonMasqueradeCIDRs[0]: '10.0.0.0' is not a network in CIDR notation"),
-        ({"nonMasqueradeCIDRs": ["::/0", "x/8"]}, "nonMasqueradeCIDRs[1]: 'x/8' is not a network in CIDR notation"),
+        (
+            {"nonMasqueradeCIDRs": ["10.0.0.0"]},
+            "nonMasqueradeCIDRs[0]: invalid CIDR address: '10.0.0.0' is not a network in CIDR notation",
+        ),
+        (
+            {"nonMasqueradeCIDRs": ["::/0", "x/8"]},
+            "nonMasqueradeCIDRs[1]: invalid CIDR address: 'x/8' is not a network in CIDR notation",
+        ),
         ({"dns": []}, "dns: expected an object, got []"),
         ({"dns": {"nameservers": "10.0.0.1"}}, "dns.nameservers: expected a list of strings, got '10.0.0.1'"),
         ({"dns": {"nameservers": ["10.0.0.1", None]}}, "dns.nameservers[1]: expected a string, got None"),
@@ -256,14 +263,18 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
             {"ipMasq": True, "ipMasqBackend": "ipvs", "ipam": HOST_LOCAL},
             'ipMasqBackend: unknown ipmasq backend "ipvs", expected iptables or nftables',
         ),
+        (
+            {"ipMasq": True, "ipMasqBackend": "", "ipam": HOST_LOCAL},
+            'ipMasqBackend: unknown ipmasq backend "", expected iptables or nftables',
+        ),
         ({"ipMasqBackend": 1}, "ipMasqBackend: expected a string, got 1"),
         (
             {"disableContainerInterface": True, "ipam": HOST_LOCAL},
             "disableContainerInterface: cannot use IPAM when DisableContainerInterface flag is set",
         ),
         ({"vlan": "100"}, "vlan: expected an integer, got '100'"),
-        ({"vlan": -1}, "vlan: expected 0 to 4094, got -1"),
-        ({"vlan": 4095}, "vlan: expected 0 to 4094, got 4095"),
+        ({"vlan": -1}, "vlan: invalid VLAN ID -1 (must be between 0 and 4094)"),
+        ({"vlan": 4095}, "vlan: invalid VLAN ID 4095 (must be between 0 and 4094)"),
         (
             {"vlan": 100, "isGateway": True, "bridge": "br-0123456789"},
             "bridge: br-0123456789.100, the gateway's interface, interface name is too long, it may have 15 bytes",
@@ -272,13 +283,31 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
         ({"vlanTrunk": [5]}, "vlanTrunk[0]: expected an object, got 5"),
         ({"vlanTrunk": [{}]}, "vlanTrunk[0].id: expected a VLAN, here or from minID to maxID"),
         ({"vlanTrunk": [{"id": 4}, {"ID": None}]}, "vlanTrunk[1].id: expected a VLAN, here or from minID to maxID"),
-        ({"vlanTrunk": [{"id": 0}]}, "vlanTrunk[0].id: expected 1 to 4094, got 0"),
-        ({"vlanTrunk": [{"id": 1}, {"id": 4095}]}, "vlanTrunk[1].id: expected 1 to 4094, got 4095"),
-        ({"vlanTrunk": [{"minID": 5}]}, "vlanTrunk[0].maxID: minID and maxID go together"),
-        ({"vlanTrunk": [{"maxID": 5}]}, "vlanTrunk[0].minID: minID and maxID go together"),
-        ({"vlanTrunk": [{"minID": 0, "maxID": 5}]}, "vlanTrunk[0].minID: expected 1 to 4094, got 0"),
-        ({"vlanTrunk": [{"minID": 5, "maxID": 4095}]}, "vlanTrunk[0].maxID: expected 1 to 4094, got 4095"),
-        ({"vlanTrunk": [{"minID": 6, "maxID": 5}]}, "vlanTrunk[0].maxID: 5 is less than minID 6"),
+        ({"vlanTrunk": [{"id": 0}]}, "vlanTrunk[0].id: incorrect trunk id parameter: expected 1 to 4094, got 0"),
+        (
+            {"vlanTrunk": [{"id": 1}, {"id": 4095}]},
+            "vlanTrunk[1].id: incorrect trunk id parameter: expected 1 to 4094, got 4095",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 5}]},
+            "vlanTrunk[0].maxID: minID and maxID should be configured simultaneously, maxID is missing",
+        ),
+        (
+            {"vlanTrunk": [{"maxID": 5}]},
+            "vlanTrunk[0].minID: minID and maxID should be configured simultaneously, minID is missing",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 0, "maxID": 5}]},
+            "vlanTrunk[0].minID: incorrect trunk minID parameter: expected 1 to 4094, got 0",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 5, "maxID": 4095}]},
+            "vlanTrunk[0].maxID: incorrect trunk maxID parameter: expected 1 to 4094, got 4095",
+        ),
+        (
+            {"vlanTrunk": [{"minID": 6, "maxID": 5}]},
+            "vlanTrunk[0].maxID: minID is greater than maxID in trunk parameter: 6 and 5",
+        ),
         ({"args": "MAC=x"}, "args: expected an object, got 'MAC=x'"),
         ({"args": {"cni": []}}, "args.cni: expected an object, got []"),
         ({"args": {"cni": {"mac": 5}}}, "args.cni.mac: expected a string, got 5"),
@@ -427,9 +456,12 @@ def test_routes_are_as_they_are_configured_in_every_version(version: str) -> Non
         ({"subnet": ""}, "ipam.subnet: no IP ranges specified, expected a network in CIDR notation (or ranges)"),
         ({"ranges": []}, "ipam.subnet: no IP ranges specified, expected a network in CIDR notation (or ranges)"),
         ({"subnet": 10}, "ipam.subnet: expected a string, got 10"),
-        ({"subnet": "10.8.0.0"}, "ipam.subnet: '10.8.0.0' is not a network in CIDR notation"),
-        ({"subnet": "10.8.0.0/33"}, "ipam.subnet: '10.8.0.0/33' is not a network in CIDR notation"),
-        ({"subnet": "pods/24"}, "ipam.subnet: 'pods/24' is not a network in CIDR notation"),
+        ({"subnet": "10.8.0.0"}, "ipam.subnet: invalid CIDR address: '10.8.0.0' is not a network in CIDR notation"),
+        (
+            {"subnet": "10.8.0.0/33"},
+            "ipam.subnet: invalid CIDR address: '10.8.0.0/33' is not a network in CIDR notation",
+        ),
+        ({"subnet": "pods/24"}, "ipam.subnet: invalid CIDR address: 'pods/24' is not a network in CIDR notation"),
         (
             {"subnet": "10.8.0.5/24"},
             (
@@ -462,9 +494,12 @@ def test_routes_are_as_they_are_configured_in_every_version(version: str) -> Non
         ),
         (
             {"subnet": "10.8.0.0/255.255.255.0"},
-            "ipam.subnet: '10.8.0.0/255.255.255.0' is not a network in CIDR notation",
+            "ipam.subnet: invalid CIDR address: '10.8.0.0/255.255.255.0' is not a network in CIDR notation",
         ),
-        ({"subnet": "::ffff:10.0.0.0/112"}, "ipam.subnet: '::ffff:10.0.0.0/112' is not a network in CIDR notation"),
+        (
+            {"subnet": "::ffff:10.0.0.0/112"},
+            "ipam.subnet: invalid CIDR address: '::ffff:10.0.0.0/112' is not a network in CIDR notation",
+        ),
         ({"subnet": "10.8.0.0/24", "gateway": 1}, "ipam.gateway: expected a string, got 1"),
         ({"subnet": "10.8.0.0/24", "gateway": "gw"}, "ipam.gateway: 'gw' is not an IP address"),
         ({"subnet": "10.8.0.0/24", "rangeStart": "10.8.0"}, "ipam.rangeStart: '10.8.0' is not an IP address"),
@@ -491,7 +526,7 @@ def test_routes_are_as_they_are_configured_in_every_version(version: str) -> Non
         ),
         ({"ranges": [["10.8.0.0/24"]]}, "ipam.ranges[0][0]: expected an object, got '10.8.0.0/24'"),
         ({"ranges": [[]]}, "ipam.ranges[0]: expected a list of objects, got []"),
-        ({"ranges": [[{}]]}, "ipam.ranges[0][0].subnet: '' is not a network in CIDR notation"),
+        ({"ranges": [[{}]]}, "ipam.ranges[0][0].subnet: invalid CIDR address: '' is not a network in CIDR notation"),
         (
             {
                 "ranges": [
@@ -527,11 +562,14 @@ def test_routes_are_as_they_are_configured_in_every_version(version: str) -> Non
         ),
         ({"routes": {}}, "ipam.routes: expected a list of objects, got {}"),
         ({"routes": ["0.0.0.0/0"]}, "ipam.routes[0]: expected an object, got '0.0.0.0/0'"),
-        ({"routes": [{}]}, "ipam.routes[0].dst: '' is not a network in CIDR notation"),
-        ({"routes": [{"dst": "default"}]}, "ipam.routes[0].dst: 'default' is not a network in CIDR notation"),
+        ({"routes": [{}]}, "ipam.routes[0].dst: invalid CIDR address: '' is not a network in CIDR notation"),
+        (
+            {"routes": [{"dst": "default"}]},
+            "ipam.routes[0].dst: invalid CIDR address: 'default' is not a network in CIDR notation",
+        ),
         (
             {"routes": [{"dst": "::/0"}, {"dst": "10.0.0.0"}]},
-            "ipam.routes[1].dst: '10.0.0.0' is not a network in CIDR notation",
+            "ipam.routes[1].dst: invalid CIDR address: '10.0.0.0' is not a network in CIDR notation",
         ),
         ({"routes": [{"dst": "::/0", "gw": "x"}]}, "ipam.routes[0].gw: 'x' is not an IP address"),
         ({"routes": [{"dst": "::/0", "gw": "fd00::1/64"}]}, "ipam.routes[0].gw: 'fd00::1/64' is not an IP address"),

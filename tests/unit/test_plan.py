@@ -42,6 +42,7 @@ from cni_bridge_py.wiring.pod_steps import (
     CreateVethPair,
     DeleteForeignVeth,
     DeleteVethPair,
+    DetectDuplicates,
     EnableIPv6,
     PlugBackIn,
     SetUp,
@@ -78,7 +79,7 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(netlink, "socket", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
-    for name in ("read", "ensure", "exists"):
+    for name in ("read", "ensure", "prefer", "exists"):
         monkeypatch.setattr(sysctl, name, refuse)
 
 
@@ -626,6 +627,13 @@ def test_an_mtu_that_is_too_small_for_an_address_that_a_delegate_gave() -> None:
     assert (error.code, error.msg) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
     assert steps_of({"mtu": 1279}, [IPV4], [])
     assert steps_of({"mtu": 1280}, [IPV6], [])
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_whether_duplicates_are_looked_for_is_said_before_the_pods_end_is_up(wanted: bool) -> None:
+    """For then the kernel gives it its link-local address. It has one whatever IPAM gives it."""
+    steps = steps_of({"ipam": {"type": "static"}, "enabledad": wanted}, [IPV4], [])
+    assert steps.index(DetectDuplicates("eth0", wanted)) < steps.index(SetUp("eth0"))
 
 
 def test_whose_pod_it_is_becomes_the_hosts_ends_alias() -> None:
