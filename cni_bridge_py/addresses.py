@@ -53,7 +53,7 @@ def parse_address(text: str) -> InterfaceAddress:
             return InterfaceAddress((int(ip), int(length)), ip.version)
     except ValueError:
         pass  # neither is half of one any better
-    raise ValueError(f"{text!r} is not a network in CIDR notation")
+    raise ValueError(f"invalid CIDR address: {text!r} is not a network in CIDR notation")
 
 
 def overlap(one: IPNetwork, other: IPNetwork) -> bool:

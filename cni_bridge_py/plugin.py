@@ -307,12 +307,14 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
 
 def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
     """The links that a result lists; what a later plugin may change without saying so there, an MTU, is left open."""
-    pod = next((each for each in result.interfaces if each.sandbox and each.name == request.ifname), None)
-    if not pod:
+    named = [each for each in result.interfaces if each.sandbox and each.name == request.ifname]
+    if not named:
         raise CniError(NOT_AS_EXPECTED, f"prevResult lists no interface {request.ifname} in a sandbox")
-    if pod.sandbox != request.netns:
-        msg = f"prevResult has {pod.name} in {pod.sandbox}, CNI_NETNS is {request.netns}"
-        raise CniError(NOT_AS_EXPECTED, msg)
+    # Another plugin's may have the same name in another place: in a virtual machine, say.
+    pod = next((each for each in named if each.sandbox == request.netns), None)
+    if not pod:
+        place = f"Sandbox in prevResult {named[0].sandbox} doesn't match configured netns: {request.netns}"
+        raise CniError(NOT_AS_EXPECTED, f"{place}: {request.ifname} is said to be elsewhere")
     on_host = {each.name: each.mac.lower() for each in result.interfaces if not each.sandbox}
     host = names.host_veth(request.container_id, request.ifname)
     if host not in on_host:
@@ -331,9 +333,12 @@ def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
 
 
 def _ips_of(result: Result, request: Request) -> list[IPConfig]:
-    """The addresses that a result lists for the pod's interface."""
-    pods = {i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox}
-    return [ip for ip in result.ips if ip.interface in pods]
+    """The addresses that a result lists for the pod's interface, or for none in particular if there are no others."""
+    pods = {
+        i for i, each in enumerate(result.interfaces) if each.name == request.ifname and each.sandbox == request.netns
+    }
+    found = [ip for ip in result.ips if ip.interface in pods]
+    return found or [ip for ip in result.ips if ip.interface is None]
 
 
 def _routes_of(result: Result, config: NetworkConfig, ips: list[IPConfig]) -> list[Route]:

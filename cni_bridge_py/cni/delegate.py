@@ -27,6 +27,7 @@ LARGEST_ANSWER = 16 << 20
 def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any]:
     """Run `plugin` from one of the folders in `path` with our own parameters and `config`; return what it answers.
 
+    The answer is that of an ADD; no other verb has any, and what is printed nevertheless is not looked at.
     Raises CniError: 4 or 7 when there is no such plugin, the plugin's own error when it reports one.
     """
     executable = find(plugin, path)
@@ -34,26 +35,40 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
     if errors:
         with suppress(OSError):  # it is for people, and nobody may be listening
             os.write(STDERR, errors)
-    if len(output) > LARGEST_ANSWER:
-        raise CniError(DECODE_FAILURE, f"plugin {plugin}: {verb} failed: its answer is over {LARGEST_ANSWER} bytes")
-    if status == 0 and not output.strip():
+    if status:
+        raise _failure(plugin, verb, status, output, errors)
+    if verb != "ADD" or not output.strip():
         return {}
+    answer, reason = _read_answer(output)
+    if answer is None:
+        raise CniError(DECODE_FAILURE, f"plugin {plugin}: {verb} failed: {reason}")
+    return answer
+
+
+def _read_answer(output: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that a plugin printed; or None, and why it is none."""
+    if len(output) > LARGEST_ANSWER:
+        return None, f"its answer is over {LARGEST_ANSWER} bytes"
     try:
         answer = strictjson.loads(output)
-        reason = "its answer is not a JSON object"
     except ValueError as error:
-        answer = None
-        reason = f"its answer is not JSON: {error}"
-    if not isinstance(answer, dict):
-        said = errors.decode(errors="replace").strip() or reason
-        raise CniError(DECODE_FAILURE if status == 0 else INTERNAL, f"plugin {plugin}: {verb} failed: {said}")
-    if status != 0:
-        code = strictjson.find(answer, "code")
-        msg = f"plugin {plugin}: {strictjson.find(answer, 'msg') or 'failed without a message'}"
-        if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 1 << 32:
-            code = INTERNAL
-        raise CniError(code, msg, str(strictjson.find(answer, "details") or ""))
-    return answer
+        return None, f"its answer is not JSON: {error}"
+    return (answer, "") if isinstance(answer, dict) else (None, "its answer is not a JSON object")
+
+
+def _failure(plugin: str, verb: str, status: int, output: bytes, errors: bytes) -> CniError:
+    """What a plugin that failed has to say: the error that it reports, or else how it ended."""
+    answer, reason = _read_answer(output)
+    if answer is None:
+        ended = f"exit status {status}" if status > 0 else f"signal: {signal.strsignal(-status)}".lower()
+        said = errors.decode(errors="replace").strip()
+        said = said or (reason if output.strip() else "netplugin failed with no error message")
+        return CniError(INTERNAL, f"plugin {plugin}: {verb} failed: {said}: {ended}")
+    code = strictjson.find(answer, "code")
+    if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 1 << 32:
+        code = INTERNAL
+    msg = strictjson.find(answer, "msg") or "failed without a message"
+    return CniError(code, f"plugin {plugin}: {msg}", str(strictjson.find(answer, "details") or ""))
 
 
 def find(plugin: str, path: list[str]) -> str:

@@ -73,11 +73,14 @@ def read_request(environment: Mapping[str, str]) -> Request:
     if missing := [name for name in REQUIRED[command] if not environment.get(name)]:
         raise _missing(missing)
 
-    container_id = environment.get("CNI_CONTAINERID", "")
-    ifname = environment.get("CNI_IFNAME", "")
-    if container_id and (reason := why_not_identifier(container_id)):
+    path = [folder for folder in environment.get("CNI_PATH", "").split(":") if folder]
+    if not REQUIRED[command]:
+        return Request(command, "", "", "", {}, path)  # which is about no attachment, whatever is there of another call
+
+    container_id, ifname = environment["CNI_CONTAINERID"], environment["CNI_IFNAME"]
+    if reason := why_not_identifier(container_id):
         raise _invalid("CNI_CONTAINERID", f"invalid characters in containerID {container_id!r}: it {reason}")
-    if ifname and (reason := why_not_ifname(ifname)):
+    if reason := why_not_ifname(ifname):
         raise _invalid("CNI_IFNAME", f"{ifname!r}: {reason}")
     return Request(
         command,
@@ -85,7 +88,7 @@ def read_request(environment: Mapping[str, str]) -> Request:
         environment.get("CNI_NETNS", ""),
         ifname,
         read_args(environment.get("CNI_ARGS", "")),
-        [folder for folder in environment.get("CNI_PATH", "").split(":") if folder],
+        path,
         environment.get("CNI_NETNS_OVERRIDE", "").lower() in TRUE,
     )
 
@@ -128,12 +131,12 @@ def read_args(text: str) -> dict[str, str]:
     for pair in text.split(";"):
         key, equals, value = pair.partition("=")
         if pair and not (key and equals):
-            raise _invalid("CNI_ARGS", f"{pair!r} is not KEY=VALUE")
+            raise _invalid("CNI_ARGS", f"invalid pair {pair!r}: it is not KEY=VALUE")
         if pair:
             args[key] = value
     unknown = [key for key in args if key not in KNOWN_ARGS]
     if unknown and args.get("IgnoreUnknown", "").lower() not in TRUE:
-        raise _invalid("CNI_ARGS", f"unknown {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
+        raise _invalid("CNI_ARGS", f"unknown args {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
     return args
 
 

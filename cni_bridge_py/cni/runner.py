@@ -152,7 +152,7 @@ def _agreed_version(config: dict[str, Any]) -> str:
         raise CniError(
             INCOMPATIBLE_VERSION,
             f"incompatible CNI versions: cniVersion {version} is not supported",
-            f"this plugin speaks {', '.join(VERSIONS)}",
+            f'config is "{version}", plugin supports [{" ".join(map(json.dumps, VERSIONS))}]',
         )
     return version
 

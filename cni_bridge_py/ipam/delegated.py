@@ -6,9 +6,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from cni_bridge_py.cni import delegate
+from cni_bridge_py.cni import delegate, strictjson
 from cni_bridge_py.cni.errors import DECODE_FAILURE, LIMITED_CONNECTIVITY, PLUGIN_NOT_AVAILABLE, CniError
-from cni_bridge_py.cni.result import IPConfig, Result, decode
+from cni_bridge_py.cni.result import NEWEST, VERSIONS, IPConfig, Result, decode
 
 DHCP = "dhcp"
 """The plugin that gives its lease back through the pod's interface; others are asked when that is gone."""
@@ -41,6 +41,9 @@ class Delegated:
         """Get addresses. Raises CniError; what it holds then goes with `delete`."""
         answer = self._run("ADD")
         try:
+            version = strictjson.find(answer, "cniVersion") or NEWEST
+            if version not in VERSIONS:
+                raise ValueError(f"unsupported CNI result version {version!r}")
             result = decode(answer)
             if not result.ips:
                 raise ValueError("IPAM plugin returned missing IP config: there are no addresses in it")

@@ -30,6 +30,9 @@ from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, fin
 RESOLV_CONF_MAX = 1 << 20
 """Bytes of a resolv.conf that are read."""
 
+NULL_DEVICE = os.makedev(1, 3)
+"""/dev/null, by which one says that there is no DNS (Documentation/admin-guide/devices.txt of the kernel)."""
+
 
 @dataclass(frozen=True)
 class IpamConfig:
@@ -211,9 +214,12 @@ class HostLocal:
         """The requested address of each range set, None where any will do."""
         requested = self._config.requested
         chosen = [next((ip for ip in requested if find(ranges, ip)), None) for ranges in self._config.range_sets]
-        if left := [str(ip) for ip in requested if ip not in chosen]:
+        if left := [ip for ip in requested if ip not in chosen]:
             every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
-            msg = f"failed to allocate all requested IPs: {' '.join(left)}: not to be given out from {every}"
+            msg = f"failed to allocate all requested IPs: {' '.join(map(str, left))}: not to be given out from {every}"
+            ranges = [each for one_set in self._config.range_sets for each in one_set]
+            if gateway := next((ip for ip in left for each in ranges if ip == each.address(each.gateway)), None):
+                msg += f": requested ip {gateway} is subnet's gateway"
             raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
         return chosen
 
@@ -299,12 +305,14 @@ def _ip_config(each: Range, value: int) -> IPConfig:
 def read_resolv_conf(path: str) -> dict[str, Any]:
     """Read nameservers, domain, search and options from a file in the format of resolv.conf(5).
 
-    Raises CniError 5 when the file cannot be read, or is no regular file, which might never end or never begin.
+    Raises CniError 5 when the file cannot be read, or is neither a regular file nor /dev/null: it might never end or
+    never begin.
     """
     dns: dict[str, Any] = {}
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        is_regular = stat.S_ISREG(os.fstat(file).st_mode)
+        told = os.fstat(file)
+        is_regular = stat.S_ISREG(told.st_mode) or (stat.S_ISCHR(told.st_mode) and told.st_rdev == NULL_DEVICE)
         lines = read_text(file, RESOLV_CONF_MAX if is_regular else 0).splitlines()
     except OSError as error:
         raise CniError(IO_FAILURE, f"ipam.resolvConf: {path}: {error.strerror}") from None

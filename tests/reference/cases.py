@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,12 +17,13 @@ VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0")
 VERSION = VERSIONS[-1]
 HAVE_CHECK = ("0.4.0", "1.0.0", "1.1.0")
 
-INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIGURATION, KERNEL, ADDRESS, ATTACHED, BRIDGE = (
+INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIGURATION, UNAVAILABLE, KERNEL, ADDRESS, ATTACHED, BRIDGE = (
     1,
     4,
     5,
     6,
     7,
+    50,
     100,
     102,
     103,
@@ -79,11 +81,25 @@ domain cluster.local
 search a.example b.example
 options ndots:5 rotate
 EOF"""
+BEFORE: Json = {
+    "cniVersion": VERSION,
+    "interfaces": [{"name": "tun0", "mac": "02:00:00:00:00:09", "sandbox": "/run/netns/other"}],
+    "ips": [{"address": "10.99.0.5/24", "interface": 0}],
+    "routes": [{"dst": "10.98.0.0/16"}],
+    "dns": {"nameservers": ["10.99.0.1"]},
+}
+"""What another plugin of the chain made before."""
 
 
 def prioritised(priority: int) -> list[Json]:
     """Routes of both IP versions with a priority."""
     return [{"dst": dst, "priority": priority} for dst in ("10.96.0.0/12", "fd00:96::/64")]
+
+
+def fake(answer: Json) -> str:
+    """Have an IPAM plugin `fake` that answers with this."""
+    script = f"#!/bin/sh\n[ $CNI_COMMAND = DEL ] || echo '{json.dumps(answer)}'\n"
+    return f"cat > /usr/lib/cni/fake <<'EOF'\n{script}EOF\nchmod +x /usr/lib/cni/fake"
 
 
 def ranges(*sets: list[Json], **keys: Any) -> Json:
@@ -109,6 +125,8 @@ SERVED = [
     Case("promiscMode", net(promiscMode=True, isGateway=True)),
     Case("macspoofchk", net(macspoofchk=True)),
     Case("no ipam", {"cniVersion": VERSION, "name": NAME}),
+    *(Case(f"no ipam in {v}", {"cniVersion": v, "name": NAME}) for v in VERSIONS[:2]),
+    Case("after another plugin", net(prevResult=BEFORE)),
     Case("ipam that is empty", net(isGateway=True) | {"ipam": {}}),
     Case(
         "bridge made by hand", net(isGateway=True), "ip link add cni0 mtu 1300 type bridge stp_state 1 ageing_time 99"
@@ -186,6 +204,7 @@ SERVED = [
         net(**GATEWAYS, ipam={"routes": [{"dst": DEFAULT[4], "gw": "10.22.0.1"}]}),
     ),
     Case("dataDir", net(ipam={"dataDir": "/var/lib/cni/elsewhere"})),
+    Case("relative dataDir", net(ipam={"dataDir": "var/lib/cni/elsewhere"})),
     Case("resolvConf", net(ipam={"resolvConf": "/etc/resolv.pods"}), RESOLV_CONF),
     Case(
         "dns", net(dns={"nameservers": ["10.96.0.10"], "domain": "x.example", "search": ["y"], "options": ["ndots:5"]})
@@ -195,6 +214,12 @@ SERVED = [
         net(dns={"nameservers": ["10.96.0.99"]}, ipam={"resolvConf": "/etc/resolv.pods"}),
         RESOLV_CONF,
     ),
+    Case(
+        "dns that is empty and resolvConf",
+        net(dns={"nameservers": []}, ipam={"resolvConf": "/etc/resolv.pods"}),
+        RESOLV_CONF,
+    ),
+    Case("resolvConf that is /dev/null", net(ipam={"resolvConf": "/dev/null"})),
     Case("runtimeConfig.mac", net(runtimeConfig={"mac": "02:11:22:33:44:55"}, capabilities={"mac": True})),
     Case("args.cni.mac", net(args={"cni": {"mac": "02:11:22:33:44:66"}})),
     Case("MAC in CNI_ARGS", net(), call={"args": "IgnoreUnknown=1;MAC=02:11:22:33:44:77"}),
@@ -202,6 +227,12 @@ SERVED = [
     Case("args.cni.ips", net(args={"cni": {"ips": ["10.22.0.66"]}})),
     Case("IP in CNI_ARGS without IgnoreUnknown", net(), call={"args": "IP=10.22.0.77"}),
     Case("IP in CNI_ARGS", net(4, 6), call={"args": "IgnoreUnknown=1;IP=10.22.0.77"}),
+    Case(
+        "addresses asked for in several places",
+        net(runtimeConfig={"ips": ["10.22.0.55"]}, args={"cni": {"ips": ["10.22.0.66"]}}),
+        call={"args": "IgnoreUnknown=1;IP=10.22.0.77"},
+    ),
+    Case("CNI_ARGS that end with a semicolon", net(), call={"args": "IgnoreUnknown=1;"}),
     Case("runtimeConfig.ipRanges", net(6, runtimeConfig={"ipRanges": [[{"subnet": "10.33.0.0/24"}]]})),
     Case("no CNI_PATH", net(), call={"env": {"CNI_PATH": None}}),
     Case(
@@ -267,9 +298,11 @@ def refused(
     return Case(name, conf, prepare, call, code, verb, releases)
 
 
-def answered(name: str, conf: Json, verb: str, *, releases: tuple[str, ...] = RELEASES, **call: Any) -> Case:
+def answered(
+    name: str, conf: Json, verb: str, prepare: str = "", releases: tuple[str, ...] = RELEASES, **call: Any
+) -> Case:
     """A case that has one call, which is no ADD and succeeds."""
-    return Case(name, conf, call=call, verb=verb, releases=releases)
+    return Case(name, conf, prepare, call, verb=verb, releases=releases)
 
 
 def deleted(name: str, conf: Json, **call: Any) -> Case:
@@ -398,10 +431,33 @@ REFUSED = [
             ("vlanTrunk with an id too large", {"vlanTrunk": [{"id": 5000}]}),
         )
     ),
+    refused("list on standard input", json.dumps({"name": NAME, "plugins": [net()]}), CONFIGURATION),
+    refused("number beyond all bounds", json.dumps(net())[:-1] + ', "unheardOf": 1e999}', DECODING),
+    refused(
+        "two addresses in 0.2.0 from a plugin",
+        net(cniVersion="0.2.0", ipam={"type": "fake"}),
+        INCOMPATIBLE,
+        prepare=fake({"cniVersion": "0.4.0", "ips": [{"version": "4", "address": f"10.22.{n}.5/24"} for n in (0, 1)]}),
+    ),
+    refused(
+        "gateway of another IP version from a plugin",
+        net(ipam={"type": "fake"}),
+        DECODING,
+        prepare=fake({"cniVersion": "1.0.0", "ips": [{"address": "fd00:22::5/64", "gateway": "10.22.0.1"}]}),
+    ),
     refused("MAC of eight bytes", net(runtimeConfig={"mac": "02:aa:bb:cc:dd:02:00:01"}), CONFIGURATION),
     refused("lo in the pod", net(), ENVIRONMENT, ifname="lo"),
     refused("STATUS in 1.0.0", net(), INCOMPATIBLE, "STATUS", releases=(NEWEST,)),
     refused("GC in 1.0.0", net(), INCOMPATIBLE, "GC", releases=(NEWEST,)),
+    refused("GC without a list", new(), CONFIGURATION, "GC", releases=(NEWEST,)),
+    refused(
+        "STATUS of a full range",
+        new(ipam=ranges([{"subnet": "10.22.0.0/30"}])),
+        UNAVAILABLE,
+        "STATUS",
+        prepare=TAKEN,
+        releases=(NEWEST,),
+    ),
     refused("DEL with dataDir that is a file", net(ipam={"dataDir": "/etc/hostname"}), IO, "DEL"),
 ]
 
@@ -422,5 +478,6 @@ ANSWERED = [
     answered("STATUS", new(), "STATUS", releases=(NEWEST,)),
     answered("STATUS without ipam", NO_IPAM, "STATUS", releases=(NEWEST,)),
     answered("GC", new(**{"cni.dev/valid-attachments": []}), "GC", releases=(NEWEST,)),
+    answered("GC of a lease", new(**{"cni.dev/valid-attachments": []}), "GC", prepare=TAKEN, releases=(NEWEST,)),
 ]
 """What a runtime's clean-up may come with: a DEL that fails is tried again and again. And what else is asked."""

@@ -54,7 +54,9 @@ def of_node(node: Node) -> Json:
     """The node: its network, and who holds which address."""
     directory = node.root / "var/lib/cni"
     leases = {file: (directory / file).read_bytes().decode() for file in _lease_files(node)}
-    return {**of_machine(node), "leases": _renamed(leases), "packet filter": _packet_filter(node)}
+    modes = {file: oct((directory / file).stat().st_mode & 0o777) for file in leases}
+    found = {"leases": _renamed(leases), "modes": _renamed(modes), "packet filter": _packet_filter(node)}
+    return {**of_machine(node), **found}
 
 
 def of_machine(machine: Machine) -> Json:

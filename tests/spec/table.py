@@ -108,6 +108,12 @@ SPEC = [
         ATTACH + "test_a_second_add_is_refused_and_another_interface_is_not",
     ),
     # Section 2: DEL
+    Row(
+        "2 Parameters",
+        MUST,
+        "VERSION, STATUS and GC have no attachment's parameters",
+        EXECUTION + "test_a_verb_that_is_about_no_attachment_looks_at_none",
+    ),
     Row("2 DEL", SHOULD, "take the interface away", ATTACH + "test_del_takes_the_interface_away"),
     Row("2 DEL", SHOULD, "no error where prevResult is empty", ATTACH + "test_del_needs_no_prev_result"),
     Row("2 DEL", SHOULD, "no error where resources are missing", ATTACH + "test_del_succeeds_whatever_is_missing"),
@@ -129,7 +135,12 @@ SPEC = [
         "2 CHECK",
         MUST,
         "prevResult says which interfaces and addresses are expected",
-        CHECK + "test_the_result_says_what_is_expected",
+        CHECK
+        + "test_the_result_says_what_is_expected "
+        + CHECK
+        + "test_what_another_plugin_has_in_another_sandbox_is_not_the_pods "
+        + CHECK
+        + "test_addresses_of_no_interface_are_the_pods_where_it_has_no_others",
     ),
     Row(
         "2 CHECK",
@@ -273,6 +284,12 @@ SPEC = [
         + "test_an_answer_that_cannot_be_used_is_followed_by_its_del "
         + DELEGATION
         + "test_nothing_to_give_back_no_del",
+    ),
+    Row(
+        "4",
+        SHOULD,
+        "success is the exit status of 0; a result comes with ADD",
+        DELEGATION + "test_what_it_prints_is_an_answer_to_add_alone",
     ),
     Row(
         "4",

@@ -32,6 +32,29 @@ def test_what_a_later_plugin_changed_is_no_fault(node: Node, plugin: Plugin) -> 
     assert plugin.check(node, conf, pod, result).result == {}
 
 
+def test_what_another_plugin_has_in_another_sandbox_is_not_the_pods(node: Node, plugin: Plugin) -> None:
+    pod, result = add_pod(plugin, node, dual_stack())
+    other = {"name": "eth0", "mac": "02:00:00:00:00:09", "sandbox": "/run/vm"}
+    ips = [{**ip, "interface": 3} for ip in result["ips"]]
+    listed = {**result, "interfaces": [other, *result["interfaces"]], "ips": ips}
+    assert plugin.check(node, dual_stack(), pod, listed).result == {}
+    pod.run(*["ip", "address", "del", "10.22.0.2/24", "dev", "eth0"])
+    assert "10.22.0.2/24" in plugin.check(node, dual_stack(), pod, listed).error["msg"]
+    alone = {**result, "interfaces": [*result["interfaces"][:2], other]}
+    error = plugin.check(node, dual_stack(), pod, alone).error
+    assert f"Sandbox in prevResult /run/vm doesn't match configured netns: {pod.path}" in error["msg"]
+
+
+def test_addresses_of_no_interface_are_the_pods_where_it_has_no_others(node: Node, plugin: Plugin) -> None:
+    """Results of before 0.3.0 have no interfaces, and libcni writes them anew in the version of the configuration."""
+    conf = network(4)
+    pod, result = add_pod(plugin, node, conf)
+    listed = {**result, "ips": [{"address": ip["address"]} for ip in result["ips"]]}
+    assert plugin.check(node, conf, pod, listed).result == {}
+    pod.run(*["ip", "address", "del", "10.22.0.2/24", "dev", "eth0"])
+    assert "10.22.0.2/24" in plugin.check(node, conf, pod, listed).error["msg"]
+
+
 @pytest.mark.parametrize(
     ("command", "named"),
     [

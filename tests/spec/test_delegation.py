@@ -108,6 +108,17 @@ def test_an_answer_that_cannot_be_used_is_followed_by_its_del(node: Node, fake: 
     assert verbs(node) == ["ADD", "DEL"]
 
 
+@pytest.mark.parametrize("verb", ["CHECK", "DEL", "STATUS", "GC"])
+def test_what_it_prints_is_an_answer_to_add_alone(node: Node, fake: Fake, verb: str) -> None:
+    """No other verb has a result. One that says `released` has done what it should."""
+    pod = node.pod()
+    result = fake.plugin.add(node, CONF, pod)
+    node.write(f"{FAKE_DIR}/{verb}.answer", "released\n")
+    reply = fake.plugin.call(node, verb, CONF | {"prevResult": result, "cni.dev/valid-attachments": []}, pod)
+    assert (reply.status, reply.stdout) == (0, "")
+    assert verbs(node) == ["ADD", verb]
+
+
 def test_nothing_to_give_back_no_del(node: Node, fake: Fake) -> None:
     """What was never asked gives nothing back: the lease may be another plugin's of the chain."""
     pod = node.pod()

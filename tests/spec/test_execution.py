@@ -65,6 +65,19 @@ def test_an_interface_name_that_cannot_be_used_is_an_error(node: Node, plugin: P
     assert veths(node) == []
 
 
+@pytest.mark.parametrize("verb", ["VERSION", "STATUS", "GC"])
+def test_a_verb_that_is_about_no_attachment_looks_at_none(node: Node, plugin: Plugin, verb: str) -> None:
+    """The variables may be another call's: a plugin that delegates hands all of them on."""
+    env: dict[str, str | None] = {
+        "CNI_CONTAINERID": "a/b",
+        "CNI_IFNAME": "a/b",
+        "CNI_NETNS": "/none",
+        "CNI_ARGS": "COLOUR=blue;junk",
+    }
+    conf = network(4) | {"cni.dev/valid-attachments": []}
+    assert plugin.call(node, verb, conf, env=env).status == 0
+
+
 def test_the_exit_status_tells_success_from_failure(node: Node, plugin: Plugin) -> None:
     pod = node.pod()
     assert plugin.call(node, "ADD", network(4), pod).status == 0

@@ -123,9 +123,20 @@ def test_no_place_to_look_is_error_4() -> None:
         ),
         ("""echo '{"code": 100, "msg": "no"}'; exit 1""", 100, "plugin other: no", ""),
         ("""echo '{}'; exit 1""", 999, "plugin other: failed without a message", ""),
-        ("echo nonsense; echo 'what happened' >&2; exit 2", 999, "plugin other: ADD failed: what happened", ""),
-        ("echo 'what happened' >&2; exit 1", 999, "plugin other: ADD failed: what happened", ""),
-        ("kill -9 $$", 999, "plugin other: ADD failed: its answer is not JSON", ""),
+        (
+            "echo nonsense; echo 'what happened' >&2; exit 2",
+            999,
+            "plugin other: ADD failed: what happened: exit status 2",
+            "",
+        ),
+        ("echo 'what happened' >&2; exit 1", 999, "plugin other: ADD failed: what happened: exit status 1", ""),
+        ("echo nonsense; exit 1", 999, "plugin other: ADD failed: its answer is not JSON: ", ""),
+        (
+            "kill -9 $$",
+            999,
+            "plugin other: ADD failed: netplugin failed with no error message: signal: killed",
+            "",
+        ),
         ("echo nonsense", 6, "plugin other: ADD failed: its answer is not JSON", ""),
         ("echo '[]'", 6, "plugin other: ADD failed: its answer is not a JSON object", ""),
         ("echo '\"ok\"'; exit 1", 999, "plugin other: ADD failed: its answer is not a JSON object", ""),
@@ -174,6 +185,7 @@ def test_its_result_is_read_in_whatever_version_it_has(plugins: Plugins, version
         {"ips": [{"address": "nonsense"}]},
         {"ips": [{"address": "10.1.0.2/16", "gateway": "nonsense"}]},
         {"ips": [{"address": "10.1.0.2/16"}], "routes": [{"dst": "nonsense"}]},
+        {"ips": [{"address": "10.1.0.2/16"}], "cniVersion": "1.2.0"},
     ],
     ids=str,
 )
@@ -194,7 +206,7 @@ def test_a_result_that_cannot_be_used_is_error_6(plugins: Plugins, answer: dict[
     ],
 )
 def test_the_other_verbs_are_passed_on(plugins: Plugins, tmp_path: Path, call: Any, verb: str) -> None:
-    plugins.write(f"echo $CNI_COMMAND >> {tmp_path}/verbs")
+    plugins.write(f"echo $CNI_COMMAND >> {tmp_path}/verbs; echo 'what it prints is no answer'")
     call(Delegated("other", plugins.path, DATA))
     assert (tmp_path / "verbs").read_text() == f"{verb}\n"
 

@@ -392,6 +392,7 @@ def test_goes_on_after_the_address_that_was_asked_for(store: LeaseStore) -> None
 def test_an_address_of_no_range_set_cannot_be_asked_for(store: LeaseStore, directory: Directory, ip: str) -> None:
     error = refusal(lambda: give(store, ONE, [SLASH_29], ips=[ip]))
     expected = f"failed to allocate all requested IPs: {ip}: not to be given out from 10.1.0.1-10.1.0.6"
+    expected += ": requested ip 10.1.0.1 is subnet's gateway" if ip == "10.1.0.1" else ""
     assert (error.code, error.msg) == (102, expected)
     assert tree(directory) == []
 
@@ -751,6 +752,10 @@ def test_a_resolv_conf_that_never_ends_is_error_5(tmp_path: Path, make: Callable
     make(tmp_path / "resolv.conf")
     error = refusal(read_resolv_conf, f"{tmp_path}/resolv.conf")
     assert (error.code, error.msg) == (5, f"ipam.resolvConf: {tmp_path}/resolv.conf: it is not a regular file")
+
+
+def test_no_dns_may_be_said_by_the_null_device() -> None:
+    assert read_resolv_conf("/dev/null") == {}
 
 
 def test_status_tells_a_resolv_conf_that_cannot_be_read(tmp_path: Path) -> None:

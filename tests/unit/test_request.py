@@ -179,14 +179,14 @@ def test_reads_args(text: str, args: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("K8S_POD_NAME", "CNI_ARGS: 'K8S_POD_NAME' is not KEY=VALUE"),
-        ("=a", "CNI_ARGS: '=a' is not KEY=VALUE"),
-        ("K8S_POD_NAME=a; ", "CNI_ARGS: ' ' is not KEY=VALUE"),
-        ("IgnoreUnknown=1;FOO", "CNI_ARGS: 'FOO' is not KEY=VALUE"),
-        ("FOO=1", "CNI_ARGS: unknown FOO (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;BAR=2;K8S_POD_NAME=a", "CNI_ARGS: unknown FOO, BAR (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;IgnoreUnknown=0", "CNI_ARGS: unknown FOO (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;IgnoreUnknown=false", "CNI_ARGS: unknown FOO (IgnoreUnknown=1 lets them pass)"),
+        ("K8S_POD_NAME", "CNI_ARGS: invalid pair 'K8S_POD_NAME': it is not KEY=VALUE"),
+        ("=a", "CNI_ARGS: invalid pair '=a': it is not KEY=VALUE"),
+        ("K8S_POD_NAME=a; ", "CNI_ARGS: invalid pair ' ': it is not KEY=VALUE"),
+        ("IgnoreUnknown=1;FOO", "CNI_ARGS: invalid pair 'FOO': it is not KEY=VALUE"),
+        ("FOO=1", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
+        ("FOO=1;BAR=2;K8S_POD_NAME=a", "CNI_ARGS: unknown args FOO, BAR (IgnoreUnknown=1 lets them pass)"),
+        ("FOO=1;IgnoreUnknown=0", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
+        ("FOO=1;IgnoreUnknown=false", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
     ],
 )
 def test_refuses_args(text: str, message: str) -> None:

@@ -100,7 +100,8 @@ def test_version_needs_neither_configuration_nor_parameters(stdin: bytes) -> Non
 def test_versions_that_it_does_not_speak_are_error_1(data_dir: Path, verb: str, version: str) -> None:
     error = error_of(run(verb, configuration(data_dir, cniVersion=version)), 1)
     assert error["msg"] == f"incompatible CNI versions: cniVersion {version} is not supported"
-    assert error["details"] == f"this plugin speaks {', '.join(VERSIONS)}"
+    spoken = " ".join(map(json.dumps, VERSIONS))
+    assert error["details"] == f'config is "{version}", plugin supports [{spoken}]'
 
 
 @pytest.mark.parametrize("version", [*VERSIONS[:4], None])
@@ -170,7 +171,7 @@ def test_a_key_of_that_name_in_a_plugins_own_configuration_is_one_that_is_not_kn
         ({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME: 'aaaaaaaaaaaaaaaa': interface name is too long"),
         ({"CNI_IFNAME": "eth\udcff"}, "CNI_IFNAME: 'eth\\udcff': interface name contains"),
         ({"CNI_ARGS": "FOO=1"}, "CNI_ARGS: unknown FOO"),
-        ({"CNI_ARGS": "\udcff"}, "CNI_ARGS: '\\udcff' is not KEY=VALUE"),
+        ({"CNI_ARGS": "\udcff"}, "CNI_ARGS: invalid pair '\\udcff': it is not KEY=VALUE"),
         ({"CNI_COMMAND": ""}, "required env variables [CNI_COMMAND] missing"),
         ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add: it is none of ADD, "),
     ],
