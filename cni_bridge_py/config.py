@@ -151,7 +151,7 @@ def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str,
     name = _name(top)
     section = top.section("ipam")
     if not section:
-        raise top.invalid("ipam", "expected an object")
+        raise top.invalid("ipam", "IPAM config missing 'ipam' key: expected an object")
     ipam = _host_local(section, Asked(top, args), top.string("cniVersion") or OLDEST)
     return name, ipam, _prev_result(top)
 

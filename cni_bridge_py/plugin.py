@@ -307,7 +307,9 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
 
 def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
     """The links that a result lists; what a later plugin may change without saying so there, an MTU, is left open."""
-    named = [each for each in result.interfaces if each.sandbox and each.name == request.ifname]
+    # A result of before 0.3.0 lists no interface, in whatever version libcni has written it anew.
+    listed = result.interfaces or [Interface(request.ifname, "", request.netns)]
+    named = [each for each in listed if each.sandbox and each.name == request.ifname]
     if not named:
         raise CniError(NOT_AS_EXPECTED, f"prevResult lists no interface {request.ifname} in a sandbox")
     # Another plugin's may have the same name in another place: in a virtual machine, say.
@@ -319,7 +321,7 @@ def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
     host = names.host_veth(request.container_id, request.ifname)
     if host not in on_host:
         # Another plugin made this pod, and lists the host's end right before the pod's, as we do.
-        before = [each.name for each in result.interfaces[: result.interfaces.index(pod)] if not each.sandbox]
+        before = [each.name for each in listed[: listed.index(pod)] if not each.sandbox]
         host = next((name for name in reversed(before) if name != config.bridge), host)
     return names.Links(
         bridge=config.bridge,

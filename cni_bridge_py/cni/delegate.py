@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import ETXTBSY
 from typing import Any
 
 from cni_bridge_py.cni import strictjson
@@ -22,6 +24,9 @@ STDERR = 2
 
 LARGEST_ANSWER = 16 << 20
 """Bytes."""
+
+BUSY_TRIES, BUSY_PAUSE = 50, 0.1
+"""How often, and after how many seconds, a program that is just being installed is tried again."""
 
 
 def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any]:
@@ -96,8 +101,7 @@ def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tu
     try:
         os.pwrite(files[0], data, 0)
         actions = [(os.POSIX_SPAWN_DUP2, file, target) for target, file in enumerate(files)]
-        child = os.posix_spawn(executable, [executable], environment, file_actions=actions, setsigdef=(signal.SIGPIPE,))
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(_spawn(executable, environment, actions), 0)
         output, errors = (os.pread(file, min(os.fstat(file).st_size, LARGEST_ANSWER + 1), 0) for file in files[1:])
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot run {executable}: {error.strerror}") from None
@@ -105,3 +109,17 @@ def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tu
         for file in files:
             os.close(file)
     return os.waitstatus_to_exitcode(status), output, errors
+
+
+def _spawn(executable: str, environment: Mapping[str, str], actions: list[tuple[Any, ...]]) -> int:
+    """Start a program; return its process id. Raises OSError."""
+    for _ in range(BUSY_TRIES):
+        try:
+            return os.posix_spawn(
+                executable, [executable], environment, file_actions=actions, setsigdef=(signal.SIGPIPE,)
+            )
+        except OSError as error:
+            if error.errno != ETXTBSY:
+                raise
+        time.sleep(BUSY_PAUSE)
+    raise OSError(ETXTBSY, os.strerror(ETXTBSY))

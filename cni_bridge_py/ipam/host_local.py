@@ -151,13 +151,19 @@ class HostLocal:
         self.check(ips)
 
     def check(self, ips: list[IPConfig]) -> None:
-        """See that the attachment holds the lease of each of its addresses.
+        """See that the attachment holds the lease of each of its addresses, and one at least.
 
         Raises CniError 105 that names the first one missing or another's.
         """
-        for ip in ips:
-            if self._may_give(ip.address.ip):
-                self._check_holder(str(ip.address.ip))
+        ours = [str(ip.address.ip) for ip in ips if self._may_give(ip.address.ip)]
+        for ip in ours:
+            self._check_holder(ip)
+        if (
+            not ours
+            and not self.held()
+            and not any(self._is_mine(self._store.holder(ip)) for ip in self._store.foreign())
+        ):
+            raise self._no_lease(f"there is none in {self._store.path}")
 
     def gc(self, is_valid: Callable[[str, str], bool]) -> None:
         """Release what attachments hold that are not valid, whoever wrote their leases, which say whose they are.
@@ -281,10 +287,13 @@ class HostLocal:
     def _check_holder(self, ip: str) -> None:
         holder = self._store.holder(ip)
         if holder is None:
-            whose = f"Failed to find address added by container {self._attachment.container_id}"
-            raise CniError(NOT_AS_EXPECTED, f"host-local: {whose}: lease {self._store.path}/{ip} is missing")
+            raise self._no_lease(f"lease {self._store.path}/{ip} is missing")
         if not self._is_mine(holder):
             raise CniError(NOT_AS_EXPECTED, f"lease {self._store.path}/{ip} is held by {_who(holder)}")
+
+    def _no_lease(self, reason: str) -> CniError:
+        whose = f"Failed to find address added by container {self._attachment.container_id}"
+        return CniError(NOT_AS_EXPECTED, f"host-local: {whose}: {reason}")
 
 
 def _who(holder: tuple[str, str] | None) -> str:

@@ -329,6 +329,7 @@ REFUSED = [
     refused("subnet with host bits", one_range(subnet="10.22.0.5/24"), CONFIGURATION),
     refused("subnet too small", one_range(subnet="10.22.0.0/31"), CONFIGURATION),
     refused("subnet too small, IPv6", one_range(subnet="fd00:22::/127"), CONFIGURATION),
+    refused("subnet of multicast addresses", one_range(subnet="224.0.0.0/24"), CONFIGURATION),
     refused("range without subnet", net(ipam=ranges([{"rangeStart": "10.22.0.9"}])), CONFIGURATION),
     refused("no ranges", net(ipam=ranges()), CONFIGURATION),
     refused("empty range set", net(ipam=ranges([])), CONFIGURATION),

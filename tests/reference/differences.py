@@ -158,6 +158,11 @@ MEANT = [
         r"mtu below zero/.*", "mtu below zero",
     ),
     Difference(
+        "subnets that no pod can use",
+        "refused: those of loopback, multicast and link-local addresses, and 0.0.0.0/8; the reference gives them out",
+        r"subnet of multicast addresses/.*", "subnet of multicast addresses",
+    ),
+    Difference(
         "gateway of another IP version than its subnet",
         "refused, for no pod could use it; the reference goes on without",
         r"gateway of another IP version( from a plugin)?/.*", "gateway of another IP version",

@@ -140,7 +140,9 @@ SPEC = [
         + CHECK
         + "test_what_another_plugin_has_in_another_sandbox_is_not_the_pods "
         + CHECK
-        + "test_addresses_of_no_interface_are_the_pods_where_it_has_no_others",
+        + "test_addresses_of_no_interface_are_the_pods_where_it_has_no_others "
+        + CHECK
+        + "test_a_result_without_addresses_needs_a_lease_all_the_same",
     ),
     Row(
         "2 CHECK",

@@ -50,9 +50,25 @@ def test_addresses_of_no_interface_are_the_pods_where_it_has_no_others(node: Nod
     conf = network(4)
     pod, result = add_pod(plugin, node, conf)
     listed = {**result, "ips": [{"address": ip["address"]} for ip in result["ips"]]}
+    bare = {"cniVersion": "1.1.0", "ips": listed["ips"]}
     assert plugin.check(node, conf, pod, listed).result == {}
+    assert plugin.check(node, conf, pod, bare).result == {}
     pod.run(*["ip", "address", "del", "10.22.0.2/24", "dev", "eth0"])
-    assert "10.22.0.2/24" in plugin.check(node, conf, pod, listed).error["msg"]
+    for each in (listed, bare):
+        assert "10.22.0.2/24" in plugin.check(node, conf, pod, each).error["msg"]
+    pod.run(*["ip", "link", "del", "eth0"])
+    assert "there is no interface eth0" in plugin.check(node, conf, pod, bare).error["msg"]
+
+
+def test_a_result_without_addresses_needs_a_lease_all_the_same(node: Node, plugin: Plugin) -> None:
+    conf = network(4)
+    pod, result = add_pod(plugin, node, conf)
+    listed = {**result, "ips": []}
+    assert plugin.check(node, conf, pod, listed).result == {}
+    node.run("sh", "-c", "rm -r /var/lib/cni/networks/podnet/10.22.0.2 /var/lib/cni/networks/podnet/.attachments/*")
+    error = plugin.check(node, conf, pod, listed).error
+    said = f"Failed to find address added by container {pod.container_id}"
+    assert (error["code"], said in error["msg"]) == (NOT_AS_EXPECTED, True), error
 
 
 @pytest.mark.parametrize(

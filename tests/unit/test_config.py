@@ -848,7 +848,7 @@ def test_reads_what_an_ipam_plugin_looks_at() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"name": "net"}, "ipam: expected an object"),
+        ({"name": "net"}, "ipam: IPAM config missing 'ipam' key: expected an object"),
         (
             {"name": "net", "ipam": {}},
             "ipam.subnet: no IP ranges specified, expected a network in CIDR notation (or ranges)",

@@ -158,6 +158,14 @@ def test_a_program_that_cannot_be_run_is_an_error(plugins: Plugins) -> None:
     assert (error.code, error.msg) == (5, f"cannot run {executable}: No such file or directory")
 
 
+def test_a_program_that_is_being_written_is_tried_again(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of before 6.11 and from 6.13 on do not run it. Whoever installs it may copy it to its place."""
+    plugins.write("echo '{\"n\": 1}'")
+    with (plugins.folders[0] / "other").open("a") as half_written:
+        monkeypatch.setattr("time.sleep", lambda _: half_written.close())
+        assert plugins.run() == {"n": 1}
+
+
 @pytest.mark.parametrize("version", ["0.2.0", "0.4.0", "1.0.0"])
 def test_its_result_is_read_in_whatever_version_it_has(plugins: Plugins, version: str) -> None:
     route = {"dst": "0.0.0.0/0", "gw": "10.1.0.1"}

@@ -617,8 +617,20 @@ def test_a_lease_that_is_held_passes(store: LeaseStore, directory: Directory, co
     check(store, ONE, "10.1.0.2/29")
 
 
-def test_an_address_from_elsewhere_needs_no_lease(store: LeaseStore) -> None:
+@pytest.mark.parametrize("whose", ["ours", "another plugin's"])
+def test_an_address_from_elsewhere_needs_no_lease_but_the_attachment_has_one(
+    store: LeaseStore, directory: Directory, whose: str
+) -> None:
+    """A later plugin may have changed the address."""
+    error = refusal(check, store, ONE, "192.0.2.1/24", "fd00::2/64")
+    said = f"host-local: Failed to find address added by container container-1: there is none in {directory}"
+    assert (error.code, error.msg) == (105, said)
+    if whose == "ours":
+        give(store, ONE)
+    else:
+        write_foreign(directory, "10.1.0.2", b"container-1\r\neth0")
     check(store, ONE, "192.0.2.1/24", "fd00::2/64")
+    check(store, ONE)
 
 
 def test_names_the_lease_that_is_missing_or_anothers(store: LeaseStore, directory: Directory) -> None:

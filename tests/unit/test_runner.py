@@ -170,7 +170,7 @@ def test_a_key_of_that_name_in_a_plugins_own_configuration_is_one_that_is_not_kn
         ({"CNI_IFNAME": "../eth0"}, "CNI_IFNAME: '../eth0': interface name contains / or :"),
         ({"CNI_IFNAME": "a" * 16}, "CNI_IFNAME: 'aaaaaaaaaaaaaaaa': interface name is too long"),
         ({"CNI_IFNAME": "eth\udcff"}, "CNI_IFNAME: 'eth\\udcff': interface name contains"),
-        ({"CNI_ARGS": "FOO=1"}, "CNI_ARGS: unknown FOO"),
+        ({"CNI_ARGS": "FOO=1"}, "CNI_ARGS: unknown args FOO"),
         ({"CNI_ARGS": "\udcff"}, "CNI_ARGS: invalid pair '\\udcff': it is not KEY=VALUE"),
         ({"CNI_COMMAND": ""}, "required env variables [CNI_COMMAND] missing"),
         ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add: it is none of ADD, "),
