@@ -278,12 +278,14 @@ def _unwire(
             apply_all([*cable, *foreign, rest], kernel)
         return
     apply_all([*cable, *foreign], kernel)
-    if not ipam.is_unused():
-        with ipam:
-            # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
-            apply_all(cable[-1:], kernel)
-            ipam.delete(ips)
-    apply_all([rest], kernel)
+    try:
+        if not ipam.is_unused():
+            with ipam:
+                # Once more: an ADD of the same attachment that a runtime gave up on may have made it meanwhile.
+                apply_all(cable[-1:], kernel)
+                ipam.delete(ips)
+    finally:
+        apply_all([rest], kernel)
 
 
 def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[Interface]:

@@ -116,6 +116,12 @@ SPEC = [
     ),
     Row("2 DEL", SHOULD, "take the interface away", ATTACH + "test_del_takes_the_interface_away"),
     Row("2 DEL", SHOULD, "no error where prevResult is empty", ATTACH + "test_del_needs_no_prev_result"),
+    Row(
+        "2 DEL",
+        SHOULD,
+        "complete to the fullest extent, whatever fails",
+        DELEGATION + "test_a_del_that_it_refuses_leaves_its_addresses_alone",
+    ),
     Row("2 DEL", SHOULD, "no error where resources are missing", ATTACH + "test_del_succeeds_whatever_is_missing"),
     Row(
         "2 DEL",

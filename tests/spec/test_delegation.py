@@ -92,6 +92,15 @@ def test_every_verb_runs_it_and_its_errors_are_ours(node: Node, fake: Fake, verb
     assert verbs(node) == ["ADD", verb]
 
 
+def test_a_del_that_it_refuses_leaves_its_addresses_alone(node: Node, fake: Fake) -> None:
+    """Nothing else of the attachment waits for it: a DEL goes as far as it can."""
+    pod, conf = node.pod(), CONF | {"ipMasq": True, "macspoofchk": True}
+    fake.plugin.add(node, conf, pod)
+    fake.answer("DEL", {"cniVersion": "1.1.0", "code": 51, "msg": "the server is away"}, status=1)
+    assert fake.plugin.call(node, "DEL", conf, pod).error["code"] == 51
+    assert_nothing_left(node)
+
+
 @pytest.mark.parametrize("status", [1, "killed"])
 def test_an_add_of_it_that_failed_is_followed_by_its_del(node: Node, fake: Fake, status: int | str) -> None:
     fake.answer("ADD", {"cniVersion": "1.1.0", "code": 11, "msg": "try again"}, status=status)  # type: ignore[arg-type]
