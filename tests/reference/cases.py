@@ -246,6 +246,17 @@ SERVED = [
     Case("an interface's name of 15 characters", net(), call={"ifname": "a-name-so-loong"}),
     Case("static", net(4, 6, isGateway=True) | {"ipam": STATIC}),
     Case("static, default gateway", net(4, 6, **ALL) | {"ipam": STATIC}),
+    Case("route on link", net(ipam={"routes": [{"dst": "10.96.0.0/12", "gw": "0.0.0.0"}]})),
+    Case("route on link, IPv6", net(6, ipam={"routes": [{"dst": "fd00:96::/112", "gw": "::"}]})),
+    Case(
+        "route on link to a gateway",
+        net(ipam={"routes": [{"dst": DEFAULT[4], "gw": "169.254.1.1"}, {"dst": "169.254.1.1/32", "gw": "0.0.0.0"}]}),
+    ),
+    Case(
+        "route on link by its scope",
+        new(ipam={"routes": [{"dst": "10.96.0.0/12", "scope": 253}]}),
+        releases=(NEWEST,),
+    ),
     Case("a route twice", net(ipam={"routes": [{"dst": "10.96.0.0/12", "gw": "10.22.0.5"}] * 2})),
     Case("default route without gateway and isDefaultGateway", net(**GATEWAYS, ipam={"routes": [{"dst": DEFAULT[4]}]})),
     Case("route to a network with host bits", net(ipam={"routes": [{"dst": "10.98.1.5/16", "gw": "10.22.0.5"}]})),

@@ -250,6 +250,13 @@ MEANT = [
         r"(routes in a table|several routes to one network)/CHECK/.*", "routes in a table", (NEWEST,),
     ),
     Difference(
+        "routes on link",
+        "made where the gateway is 0.0.0.0 or ::, or the scope is link, and before those whose gateways they reach; "
+        "the reference makes those of gateway 0.0.0.0 alone, in the order of the configuration, and its CHECK does not "
+        "find them",
+        r"route on link[^/]*/.*", "route on link",
+    ),
+    Difference(
         "a route that is listed twice",
         "is made once; the reference fails with what it has made left",
         r"(a route twice|default route without gateway and isDefaultGateway)/.*", "a route twice",
