@@ -95,7 +95,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
     is_default_gateway = top.boolean("isDefaultGateway")
     config = NetworkConfig(
         cni_version=version,
-        name=_name(top),
+        name=network_name(top),
         bridge=top.interface("bridge", DEFAULT_BRIDGE),
         is_gateway=top.boolean("isGateway") or is_default_gateway,
         is_default_gateway=is_default_gateway,
@@ -116,7 +116,7 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
         mac=_mac(asked),
         dns=_dns(top.section("dns")),
         ipam=_ipam(top.section("ipam"), asked, version),
-        prev_result=_prev_result(top),
+        prev_result=prev_result(top),
     )
     _refuse_contradictions(top, config)
     return config
@@ -132,7 +132,7 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
     except CniError:
         top = Section(raw, "")
         guarded = strictjson.find(raw, "macspoofchk") is True
-        config = read_config({"name": _name(top), "macspoofchk": guarded})
+        config = read_config({"name": network_name(top), "macspoofchk": guarded})
         ipam = strictjson.find(raw, "ipam")
         members = ipam if isinstance(ipam, dict) else {}
         kind, data_dir = strictjson.find(members, "type"), strictjson.find(members, "dataDir")
@@ -148,12 +148,12 @@ def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str,
     Raises CniError 7 as `read_config` does.
     """
     top = Section(raw, "")
-    name = _name(top)
+    name = network_name(top)
     section = top.section("ipam")
     if not section:
         raise top.invalid("ipam", "IPAM config missing 'ipam' key: expected an object")
     ipam = _host_local(section, Asked(top, args), top.string("cniVersion") or OLDEST)
-    return name, ipam, _prev_result(top)
+    return name, ipam, prev_result(top)
 
 
 def valid_attachments(raw: dict[str, Any]) -> list[tuple[str, str]]:
@@ -263,7 +263,8 @@ def _trunk_vlan(item: Section, key: str) -> int | None:
     return vlan
 
 
-def _name(top: Section) -> str:
+def network_name(top: Section) -> str:
+    """The network's name. Raises CniError 7 where it is none."""
     name = top.string("name")
     if not name:
         raise top.invalid("name", "missing network name")
@@ -285,14 +286,15 @@ def _dns(dns: Section | None) -> dict[str, Any] | None:
     return found if found or any(strictjson.find(dns.members, key) is not None for key in keys) else None
 
 
-def _prev_result(top: Section) -> Result | None:
+def prev_result(top: Section) -> Result | None:
+    """The result of the plugins before, or on CHECK and DEL of the whole ADD. Raises CniError 7 where it is none."""
     section = top.section("prevResult")
     if section is None:
         return None
     try:
         return decode(section.members)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise top.invalid("prevResult", f"is not a result: {type(error).__name__} {error}") from None
+    except ValueError as error:
+        raise top.invalid("prevResult", f"is not a result: {error}") from None
 
 
 def _ipam(ipam: Section | None, asked: Asked, version: str) -> IpamConfig | None:

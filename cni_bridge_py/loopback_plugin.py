@@ -11,13 +11,15 @@ from typing import Any
 
 from netaddr import IPNetwork
 
-from cni_bridge_py.cni import runner
-from cni_bridge_py.cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, NOT_AS_EXPECTED, CniError
+from cni_bridge_py.cni import runner, strictjson
+from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, NOT_AS_EXPECTED, CniError
 from cni_bridge_py.cni.request import Request
-from cni_bridge_py.cni.result import OLDEST, Interface, IPConfig, Result, decode, encode
+from cni_bridge_py.cni.result import OLDEST, Interface, IPConfig, Result, encode
+from cni_bridge_py.config import network_name, prev_result
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netns import NetNS, NotANetworkNamespace
 from cni_bridge_py.kernel.rtnetlink import IFF_UP, Link, set_down, set_link
+from cni_bridge_py.section import Section
 from cni_bridge_py.wiring.step import Explained
 
 LO = "lo"
@@ -32,11 +34,11 @@ class NoPodNamespace(CniError):
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
     """ADD: set `lo` up; the result is that of the plugin before, or what the kernel gave `lo`."""
-    before = _prev_result(raw)
+    before = prev_result(Section(raw, ""))
     with _pod(request) as kernel:
         kernel.pod.ask(set_link(LO, flags=IFF_UP))
         made = before or _result(kernel, request.netns)
-        return encode(made, raw.get("cniVersion") or OLDEST)
+        return encode(made, strictjson.find(raw, "cniVersion") or OLDEST)
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
@@ -65,7 +67,17 @@ VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STA
 
 def main() -> int:
     """Serve one invocation by a container runtime; return the exit status."""
-    return runner.run(VERBS)
+    return runner.run({name: _named(verb) for name, verb in VERBS.items()})
+
+
+def _named(verb: runner.Verb) -> runner.Verb:
+    """The verb, for a network that has a name, as each has."""
+
+    def named(request: Request, raw: dict[str, Any]) -> dict[str, Any] | None:
+        network_name(Section(raw, ""))
+        return verb(request, raw)
+
+    return named
 
 
 @contextmanager
@@ -93,13 +105,3 @@ def _result(kernel: Kernel, netns: str) -> Result:
         IPConfig(each, interface=0) for each in addresses if any(each.ip in network for network in LOOPBACK_NETWORKS)
     ]
     return Result([Interface(LO, "00:00:00:00:00:00", netns)], ips, [], {})
-
-
-def _prev_result(raw: dict[str, Any]) -> Result | None:
-    encoded = raw.get("prevResult")
-    if encoded is None:
-        return None
-    try:
-        return decode(encoded)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CniError(INVALID_CONFIG, f"prevResult: is not a result: {type(error).__name__} {error}") from None

@@ -178,24 +178,22 @@ def _set(**members: Any) -> dict[str, Any]:
 def decode(encoded: dict[str, Any]) -> Result:
     """Read a result (a prevResult, or an IPAM plugin's answer) of any version.
 
-    Raises KeyError, TypeError, ValueError or AttributeError where it is not of the specification's form.
+    Raises ValueError that says what is not of the specification's form.
     """
-    ips = [_decode_ip(_text(ip, "address"), ip) for ip in _list(encoded, "ips")]
-    routes = [_decode_route(route) for route in _list(encoded, "routes")]
+    ips = [_decode_ip(_text(ip, "address"), ip) for ip in _objects(encoded, "ips")]
+    routes = [_decode_route(route) for route in _objects(encoded, "routes")]
     for family in ("ip4", "ip6"):
-        if old := strictjson.find(encoded, family):
+        if old := _object(encoded, family):
             ips.append(_decode_ip(_text(old, "ip"), old))
-            routes += [_decode_route(route) for route in _list(old, "routes")]
-    interfaces = [_decode_interface(each) for each in _list(encoded, "interfaces")]
-    return Result(interfaces, ips, routes, _decode_dns(strictjson.find(encoded, "dns") or {}))
+            routes += [_decode_route(route) for route in _objects(old, "routes")]
+    interfaces = [_decode_interface(each) for each in _objects(encoded, "interfaces")]
+    return Result(interfaces, ips, routes, _decode_dns(_object(encoded, "dns")))
 
 
 def _decode_dns(dns: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(dns, dict):
-        raise TypeError("dns is no object")
     told = {"domain": _text(dns, "domain"), **{key: _list(dns, key) for key in ("nameservers", "search", "options")}}
     if any(not isinstance(each, str) for key in told if key != "domain" for each in told[key]):
-        raise TypeError("dns has something that is no string")
+        raise ValueError("dns has something that is no string")
     return {key: value for key, value in told.items() if value}
 
 
@@ -229,23 +227,37 @@ def _decode_route(route: dict[str, Any]) -> Route:
     )
 
 
-def _list(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _object(encoded: dict[str, Any], key: str) -> dict[str, Any]:
+    value = strictjson.find(encoded, key) or {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is no object")
+    return value
+
+
+def _objects(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    values = _list(encoded, key)
+    if not all(isinstance(each, dict) for each in values):
+        raise ValueError(f"{key} has something that is no object")
+    return values
+
+
+def _list(encoded: dict[str, Any], key: str) -> list[Any]:
     values = strictjson.find(encoded, key) or []
     if not isinstance(values, list):
-        raise TypeError(f"{key} is no list")
+        raise ValueError(f"{key} is no list")
     return values
 
 
 def _required(encoded: dict[str, Any], key: str) -> str:
     if strictjson.find(encoded, key) is None:
-        raise KeyError(key)
+        raise ValueError(f"{key} is missing")
     return _text(encoded, key)
 
 
 def _text(encoded: dict[str, Any], key: str) -> str:
     value = strictjson.find(encoded, key) or ""
     if not isinstance(value, str):
-        raise TypeError(f"{key} is no string")
+        raise ValueError(f"{key} is no string")
     value.encode()  # JSON may name half a surrogate pair, the kernel cannot
     return value
 
@@ -258,5 +270,5 @@ def _ip(encoded: dict[str, Any], key: str) -> IPAddress | None:
 def _number(encoded: dict[str, Any], key: str, largest: int = (1 << 32) - 1) -> int | None:
     value = strictjson.find(encoded, key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest):
-        raise TypeError(f"{key} is no number from 0 to {largest}")
+        raise ValueError(f"{key} is no number from 0 to {largest}")
     return value

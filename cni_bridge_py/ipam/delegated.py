@@ -47,8 +47,8 @@ class Delegated:
             result = decode(answer)
             if not result.ips:
                 raise ValueError("IPAM plugin returned missing IP config: there are no addresses in it")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = f"plugin {self._plugin}: its result cannot be used: {type(error).__name__}: {error}"
+        except ValueError as error:
+            msg = f"plugin {self._plugin}: its result cannot be used: {error}"
             raise CniError(DECODE_FAILURE, msg) from None
         return Result([], result.ips, result.routes, result.dns)
 

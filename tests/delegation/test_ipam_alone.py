@@ -111,7 +111,7 @@ def test_leases_are_the_references(node: Node, ptp: Plugin, first: str) -> None:
 @pytest.mark.parametrize(
     ("conf", "message"),
     [
-        (CONF | {"ipam": None}, "ipam: expected an object"),
+        (CONF | {"ipam": None}, "ipam: IPAM config missing"),
         (CONF | {"ipam": {"type": "host-local-py"}}, "ipam.subnet: "),
         (CONF | {"name": ""}, "name: "),
     ],

@@ -123,3 +123,24 @@ def test_a_namespace_that_is_gone_is_an_error_of_add_and_check(node: Node, loopb
         error = loopback.call(node, verb, CONF | {"prevResult": PREV_RESULT}, pod, ifname="lo").error
         assert error["code"] == 4
         assert "/run/netns/pod" in error["msg"]
+
+
+def test_keys_of_any_case_are_read(node: Node, loopback: Plugin, reference: Plugin) -> None:
+    """The answer is in the version that was asked in, and has what other plugins did."""
+    conf: Json = {"CNIVersion": "1.0.0", "NAME": "cni-loopback", "PrevResult": PREV_RESULT}
+    answers = [each.add(node, conf, node.pod(), ifname="lo") for each in (loopback, reference)]
+    assert answers[0] == answers[1] == PREV_RESULT
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+def test_a_network_without_name_is_refused(node: Node, loopback: Plugin, reference: Plugin, verb: str) -> None:
+    conf = {key: value for key, value in CONF.items() if key != "name"}
+    for each in (loopback, reference):
+        error = each.call(node, verb, conf, node.pod(), ifname="lo").error
+        assert (error["code"], "missing network name" in error["msg"]) == (7, True)
+
+
+@pytest.mark.parametrize("prev_result", ["none", {"ips": [{"address": "ten"}]}, {"interfaces": [None]}], ids=str)
+def test_a_prev_result_that_is_none_is_refused(node: Node, loopback: Plugin, prev_result: object) -> None:
+    error = loopback.call(node, "ADD", CONF | {"prevResult": prev_result}, node.pod(), ifname="lo").error
+    assert (error["code"], error["msg"].startswith("prevResult: ")) == (7, True), error

@@ -94,8 +94,8 @@ def test_what_others_say_of_an_interface_is_no_fault(node: Node, plugin: Plugin)
     assert plugin.check(node, network(4), pod, result).result == {}
 
 
-@pytest.mark.parametrize("backend", ["iptables", "nftables", ""])
-def test_either_backend_ends_in_our_table(node: Node, plugin: Plugin, backend: str) -> None:
+@pytest.mark.parametrize("backend", ["iptables", "nftables", None])
+def test_either_backend_ends_in_our_table(node: Node, plugin: Plugin, backend: str | None) -> None:
     pod, result = add_pod(plugin, node, dual_stack(ipMasqBackend=backend))
     assert node.run("nft", "list", "tables").stdout == "table inet cni-bridge-py\n"
     assert plugin.check(node, dual_stack(ipMasqBackend=backend), pod, result).result == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -286,3 +287,31 @@ def test_keys_of_any_case_are_read() -> None:
 )
 def test_routes_on_link(route: Route, on_link: bool) -> None:
     assert route.is_on_link == on_link
+
+
+@pytest.mark.parametrize(
+    ("encoded", "reason"),
+    [
+        ({"ips": {"a": 1}}, "ips is no list"),
+        ({"ips": [None]}, "ips has something that is no object"),
+        ({"ips": [{"address": 5}]}, "address is no string"),
+        ({"ips": [{"address": "10.0.0.1/8", "interface": "a"}]}, "interface is no number from 0 to 4294967295"),
+        (
+            {"ips": [{"address": "10.0.0.1/8", "gateway": "fd00::1"}]},
+            "gateway fd00::1 is not of the same IP version as 10.0.0.1/8",
+        ),
+        ({"ip4": "x"}, "ip4 is no object"),
+        ({"ip6": {"ip": "x"}}, "invalid CIDR address: 'x' is not a network in CIDR notation"),
+        ({"interfaces": ["eth0"]}, "interfaces has something that is no object"),
+        ({"interfaces": [{}]}, "name is missing"),
+        ({"routes": [5]}, "routes has something that is no object"),
+        ({"routes": [{"dst": "x"}]}, "invalid CIDR address: 'x' is not a network in CIDR notation"),
+        ({"routes": [{"dst": "0.0.0.0/0", "scope": 256}]}, "scope is no number from 0 to 255"),
+        ({"dns": ["10.0.0.1"]}, "dns is no object"),
+        ({"dns": {"search": [1]}}, "dns has something that is no string"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_result_is_said_in_words(encoded: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        decode(encoded)
