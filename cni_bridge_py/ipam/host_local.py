@@ -129,10 +129,14 @@ class HostLocal:
 
     def _release(self, ips: list[str]) -> int:
         """Release those of `ips` whose leases say that they are the attachment's; return how many were."""
-        mine = [ip for ip in ips if self._is_mine(self._store.holder(ip))]
+        mine = self._mine(ips)
         for ip in mine:
             self._store.release(ip)
         return len(mine)
+
+    def _mine(self, ips: list[str]) -> list[str]:
+        """Those of `ips` whose leases say that they are the attachment's."""
+        return [ip for ip in ips if self._is_mine(self._store.holder(ip))]
 
     def _is_mine(self, holder: tuple[str, str] | None) -> bool:
         # Leases of before 2018 have no interface name, those that were written anew the key alone.
@@ -158,11 +162,7 @@ class HostLocal:
         ours = [str(ip.address.ip) for ip in ips if self._may_give(ip.address.ip)]
         for ip in ours:
             self._check_holder(ip)
-        if (
-            not ours
-            and not self.held()
-            and not any(self._is_mine(self._store.holder(ip)) for ip in self._store.foreign())
-        ):
+        if not (ours or self.held() or self._mine(self._store.foreign())):
             raise self._no_lease(f"there is none in {self._store.path}")
 
     def gc(self, is_valid: Callable[[str, str], bool]) -> None:
