@@ -12,6 +12,7 @@ from shlex import quote
 from cni_bridge_py.addresses import IPV6_MIN_MTU, InterfaceAddress, IPVersion, overlap
 from cni_bridge_py.cni.errors import (
     BRIDGE_IN_USE,
+    INVALID_CONFIG,
     KERNEL_REFUSED,
     LIMITED_CONNECTIVITY,
     PLUGIN_NOT_AVAILABLE,
@@ -66,6 +67,7 @@ class EnsureBridge(Step):
     def apply(self, kernel: Kernel) -> None:
         link = kernel.host.link(self.name) or self._create(kernel)
         self._expect_bridge(link, BRIDGE_IN_USE)
+        self._keep_ipv6(kernel, link)
         if self.mac and link.takes_first_ports_mac:
             # Where the last port has gone, it has none.
             mac = self.mac if link.mac == NO_MAC else link.mac
@@ -83,9 +85,22 @@ class EnsureBridge(Step):
             msg = f'"{self.name}" already exists but is not a bridge: it is {what}'
             raise CniError(code, msg, "name another one with the key bridge, or remove it")
 
+    def _keep_ipv6(self, kernel: Kernel, link: Link) -> None:
+        """A port's MTU becomes the bridge's; where that is too small for IPv6, the kernel takes the addresses off."""
+        if not 0 < self.mtu < IPV6_MIN_MTU:
+            return
+        for address in kernel.host.addresses(link.index, 6):
+            if not address.ip.is_link_local():
+                raise CniError(
+                    INVALID_CONFIG,
+                    f"mtu: {self.mtu} is less than {IPV6_MIN_MTU}, which IPv6 needs",
+                    f"bridge {self.name} would lose {address}: raise mtu, or name another bridge with the key bridge",
+                )
+
     def see_ready(self, kernel: Kernel) -> None:
         if link := kernel.host.link(self.name):
             self._expect_bridge(link, LIMITED_CONNECTIVITY)
+            self._keep_ipv6(kernel, link)
 
     def _ask_for_vlans(self, host: Rtnetlink, message: Message) -> None:
         try:

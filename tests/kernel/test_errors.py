@@ -169,14 +169,33 @@ class TestBridge:
         assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
         assert BRIDGE not in node.links()
 
-    @pytest.mark.xfail(
-        strict=True, reason="the cable is there before the delegate answers, and its MTU takes IPv6 off the bridge"
+    @pytest.mark.parametrize(
+        "ipam", [{"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}, network(4)["ipam"], {}]
     )
-    def test_mtu_that_is_too_small_for_an_address_of_a_delegate(self, used: Node, plugin: Plugin) -> None:
-        static = {"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}
-        conf = network(mtu=1279, cniVersion="1.0.0") | {"ipam": static}
+    def test_mtu_that_takes_ipv6_off_the_bridge(self, used: Node, plugin: Plugin, ipam: Json) -> None:
+        """The kernel gives the bridge its lowest port's; other pods would lose their gateway."""
+        conf = network(mtu=1279, cniVersion="1.0.0", name="other") | {"ipam": ipam}
         error = refused(plugin, used, conf, used.pod())
         assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert all(word in error["details"] for word in (BRIDGE, GATEWAY[6]))
+        status = plugin.status(used, conf | {"cniVersion": "1.1.0"}).error
+        assert (status["code"], status["msg"]) == (50, error["msg"])
+        pod, result = add_pod(plugin, used, dual_stack())
+        assert plugin.check(used, dual_stack(), pod, result).result == {}
+
+    def test_small_mtu_on_a_bridge_without_ipv6(self, node: Node, plugin: Plugin) -> None:
+        """Its link-local address is no reason to refuse it."""
+        pods = [add_pod(plugin, node, network(4, isGateway=True, mtu=1200))[0] for _ in range(2)]
+        assert all(pod.ping(GATEWAY[4]) for pod in pods)
+        assert node.link(BRIDGE)["mtu"] == 1200
+
+    def test_mtu_that_is_too_small_for_an_address_of_a_delegate(self, node: Node, plugin: Plugin) -> None:
+        """It answers when the cable is there."""
+        static = {"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}
+        pod = node.pod()
+        error = plugin.call(node, "ADD", network(mtu=1279, cniVersion="1.0.0") | {"ipam": static}, pod).error
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert (veths(node), set(pod.links())) == ([], {"lo"})
 
     def test_bridge_whose_mtu_is_too_small_for_ipv6(self, node: Node, plugin: Plugin) -> None:
         node.run(*f"ip link add {BRIDGE} up mtu 1200 type bridge".split())
