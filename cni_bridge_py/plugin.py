@@ -291,11 +291,14 @@ def _unwire(
 def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[Interface]:
     """The attachment's links as the kernel has them: bridge, host veth, pod interface, and a VLAN's gateway.
 
-    Raises CniError 105 where they, or the pod's addresses, are not as the steps left them: something else may have
-    taken them away in the meantime.
+    Raises CniError 105 where they, or the pod's addresses, or its gateway are not as the steps left them: something
+    else may have taken them away in the meantime, or put another bridge in the place of the one that they were on.
     """
+    check_all(plan.gateway(config, wiring.ips), kernel)
     bridge, host = on_host(kernel, wiring.links.bridge), on_host(kernel, wiring.links.host)
     pod = in_pod(kernel, wiring.links.pod)
+    for link in (bridge, host, pod):
+        expect(link.is_up or (link is pod and config.disable_container_interface), f"{link.name} is not up any more")
     expect(host.master == bridge.index, f"{host.name} is not a port of bridge {bridge.name} any more")
     for version in sorted({ip.version for ip in wiring.ips}):
         present = kernel.pod.addresses(pod.index, version)

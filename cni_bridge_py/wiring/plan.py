@@ -169,15 +169,20 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
 
 def way_out(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
     """The steps by which the node is the way out for these addresses."""
-    steps: list[Step] = []
+    steps = gateway(config, ips)
     if gateways := gateway_addresses(config, ips):
         if config.vlan:
-            steps.append(_vlan_gateway(config, gateways[0]))
-        steps.append(EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address))
+            steps.insert(0, _vlan_gateway(config, gateways[0]))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
         steps.append(EnsureMasquerade(Exceptions(tuple(config.non_masquerade_cidrs))))
     return steps
+
+
+def gateway(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
+    """The step that has the node be the pods' gateway."""
+    gateways = gateway_addresses(config, ips)
+    return [EnsureGatewayAddresses(gateway_interface(config), gateways, config.force_address)] if gateways else []
 
 
 def gateway_interface(config: NetworkConfig) -> str:

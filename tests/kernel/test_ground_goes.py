@@ -17,14 +17,19 @@ EACH_VETH = "ip -o link show type veth | sed -n 's/^[0-9]*: \\(veth[^@]*\\)@.*/\
 
 LOSSES = {
     "the bridge": f"ip link delete {BRIDGE}",
+    "the bridge, and another comes": f"ip link delete {BRIDGE}; ip link add {BRIDGE} up type bridge",
+    "the bridge goes down": f"ip link set {BRIDGE} down",
+    "the gateway": f"ip address flush dev {BRIDGE} scope global",
     "the leases": f"rm -r {LEASES}",
     "the host veth": f"{EACH_VETH} ip link delete %",
+    "the host veth goes down": f"{EACH_VETH} ip link set % down",
     "the bridge port": f"{EACH_VETH} ip link set % nomaster",
     "the pod's addresses": "ip -n POD address flush dev eth0 scope global",
 }
 
-LAST_LOOK = 5
-"""Messages with which an ADD looks once more: at three links, and at the addresses of each IP version."""
+LAST_LOOK = 8
+"""Messages with which an ADD looks once more: at the gateway's link and its addresses, at three links, and at the pod's
+addresses of each IP version."""
 
 
 @pytest.mark.parametrize("loss", LOSSES)
