@@ -21,6 +21,7 @@ from cni_bridge_py.wiring.filter_steps import (
     MasqueradePod,
 )
 from cni_bridge_py.wiring.node_steps import EnsureBridge, EnsureGatewayAddresses, SetPortVlans
+from cni_bridge_py.wiring.packet_filter import chain_of
 from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Explained, Step
 
@@ -79,8 +80,8 @@ def _steps(state: State, found: list[Network], present: list[Attachment]) -> Ite
     masqueraded = [pod for pod in pods_filters if pod.masqueraded]
     guarded = [pod for pod in pods_filters if pod.mac]
     if masqueraded:
-        known = max((pod.exceptions for pod in masqueraded), key=lambda each: len(each.networks))
-        yield [EnsureMasquerade(known), *map(MasqueradePod, masqueraded)]
+        known = max(masqueraded, key=lambda pod: len(pod.exceptions.networks))
+        yield [EnsureMasquerade(chain_of(known)), *map(MasqueradePod, masqueraded)]
     if guarded:
         yield [EnsureMacSpoofCheck(), *map(GuardMac, guarded)]
 

@@ -20,9 +20,10 @@ from cni_bridge_py.wiring.packet_filter import (
     POSTROUTING,
     POSTROUTING_RULES,
     Element,
+    MasqueradeChain,
     comments,
 )
-from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, altnames
+from cni_bridge_py.wiring.pod_filter import PodFilter, altnames
 from cni_bridge_py.wiring.step import Step, expect
 
 
@@ -30,16 +31,16 @@ from cni_bridge_py.wiring.step import Step, expect
 class EnsureMasquerade(Step):
     """There is a table that masquerades pods.
 
-    `known` are the exceptions of this network, for when the table has to be put back for all its pods.
+    `chain` is the one of this network, whose exceptions are known here when the table has to be put back for all pods.
     """
 
-    known: Exceptions
+    chain: MasqueradeChain
 
     def __str__(self) -> str:
         return "where pods are masqueraded"
 
     def apply(self, kernel: Kernel) -> None:
-        packet_filter.ensure_masquerade(kernel, self.known)
+        packet_filter.ensure_masquerade(kernel, self.chain)
 
     def check(self, kernel: Kernel) -> None:
         own = comments(POSTROUTING_RULES)
@@ -111,9 +112,9 @@ class MasqueradePod(Step):
         _check_rules(kernel, packet_filter.masquerade_chain(name), packet_filter.masquerade_rules(name))
         jumps = kernel.nftables.comments(POSTROUTING).count(name)
         expect(jumps == 2, f"nftables chain {POSTROUTING.place} does not lead to masquerade-{name}")
-        if name == packet_filter.chain_of(pod).name:
-            for of, key in packet_filter.first_networks(packet_filter.chain_of(pod)):
-                expect(kernel.nftables.comment(of, key) is not None, f"nftables set {of.place} lacks networks")
+        for of in packet_filter.exceptions_sets(name).values():
+            found = kernel.nftables.comment(of, bytes(of.key.length)) is not None
+            expect(found, f"nftables set {of.place} lacks networks")
         for address in pod.masqueraded:
             pods = packet_filter.pods_sets(name)[address.version]
             found = kernel.nftables.comment(pods, address.ip.packed) == pod.host
@@ -125,8 +126,7 @@ class MasqueradePod(Step):
         lines = [_add_set(each) for each in (*packet_filter.pods_sets(chain.name).values(), *sets.values())]
         lines += [f"nft flush set {each.place}" for each in sets.values()]
         for version, networks in chain.networks.items():
-            if networks:
-                lines.append(f"nft add element {sets[version].place} '{{ {', '.join(map(str, networks))} }}'")
+            lines.append(f"nft add element {sets[version].place} '{{ {', '.join(map(str, networks))} }}'")
         lines += _chain_commands(packet_filter.masquerade_chain(chain.name), packet_filter.masquerade_rules(chain.name))
         lines += _add_elements(chain.anchors)
         lines += _add_rules(POSTROUTING, packet_filter.jumps(chain.name))

@@ -24,7 +24,9 @@ a chain for each pod it would: the kernel follows every jump of a table anew whe
 A chain `masquerade-DIGEST` is named after the pod's own networks and its exceptions. Pods that agree in these share it,
 and it goes with the last of them. So a pod keeps the exceptions that it was made with.
 
-Each set has an element that is no pod's. Where that one is gone, somebody flushed the set.
+Each set has an element that is no pod's. Where that one is gone, somebody flushed the set. An ADD looks at those of the
+first few chains, so that it costs no more with more networks. Where one of them, a rule or a chain is missing, it puts
+all back: what is in both tables, for the pods of every network.
 """
 
 from __future__ import annotations
@@ -65,6 +67,9 @@ from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, digest, read_
 Element = tuple[Set, bytes]
 """A set, and a key in it."""
 
+NOBODY = (IPNetwork("0.0.0.0/32"), IPNetwork("::/128"))
+"""The addresses that are nobody's: with them, no set is empty unless somebody flushed it."""
+
 MULTICAST = (IPNetwork("224.0.0.0/4"), IPNetwork("ff00::/8"))
 
 POSTROUTING = Chain(NFPROTO_INET, "postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC)
@@ -101,14 +106,14 @@ class MasqueradeChain:
     @cached_property
     def networks(self) -> dict[IPVersion, list[IPNetwork]]:
         """What is not masqueraded, by IP version; those that overlap or touch made one, as the kernel wants them."""
-        networks = cidr_merge([*self.own, *self.exceptions.networks])
+        networks = cidr_merge([*NOBODY, *self.own, *self.exceptions.networks])
         return {version: [each for each in networks if each.version == version] for version in ADDRESS}
 
     @property
     def anchors(self) -> dict[Element, str]:
         """Its elements that are no pod's, nobody's address; they say, too, whether the exceptions are in the sets."""
         told = UNTIL_NEXT_ADD if self.exceptions.told else NO_POD
-        return {(pods, bytes(pods.key.length)): told for pods in pods_sets(self.name).values()}
+        return dict.fromkeys(_of_nobody(pods_sets(self.name)), told)
 
 
 def chain_of(pod: PodFilter) -> MasqueradeChain:
@@ -131,6 +136,10 @@ def pods_sets(name: str) -> dict[IPVersion, Set]:
 def exceptions_sets(name: str) -> dict[IPVersion, Set]:
     """The sets of the networks to which it does not."""
     return {version: Set(NFPROTO_INET, f"exceptions{version}-{name}", ADDRESS[version], True) for version in ADDRESS}
+
+
+def _of_nobody(sets: dict[IPVersion, Set]) -> list[Element]:
+    return [(each, bytes(each.key.length)) for each in sets.values()]
 
 
 def jumps(name: str) -> list[Rule]:
@@ -161,32 +170,52 @@ def comments(rules: list[Rule]) -> list[str]:
 # What pods share
 
 
-def ensure_masquerade(kernel: Kernel, known: Exceptions) -> None:
-    """Have the table that masquerades; where it has to be made, with what it did for all pods that are there."""
-    nft = kernel.nftables
-    shared = nft.first_comments(POSTROUTING)[: len(POSTROUTING_RULES)]
-    if shared != comments(POSTROUTING_RULES) or not _are_there(nft, ANCHORS):
-        put_back_masquerade(kernel, known)
+def ensure_masquerade(kernel: Kernel, own: MasqueradeChain | None = None) -> None:
+    """Have the table that masquerades; where something is missing in it, with what it did for all pods that are there.
 
-
-def ensure_guards(kernel: Kernel) -> None:
-    """Have the table that keeps pods to their MAC; where it has to be made, with all pods that are there."""
-    nft = kernel.nftables
-    if nft.uses(MACSPOOFCHK) != len(MACSPOOFCHK_RULES) or not _are_there(nft, GUARD_ANCHORS):
+    `own` is the chain of this network, which `masquerade` looks at.
+    """
+    if _has_masquerade(kernel.nftables, own):
+        return
+    pods = put_back_masquerade(kernel, own.exceptions if own else Exceptions())
+    if any(pod.mac for pod in pods) and not _has_guards(kernel.nftables):
         put_back_guards(kernel)
 
 
-def put_back_masquerade(kernel: Kernel, known: Exceptions) -> None:
-    """Write the table that masquerades anew, for all pods whose host veths tell that they are."""
+def ensure_guards(kernel: Kernel) -> None:
+    """Have the table that keeps pods to their MAC; where something is missing in it, with all pods that are there."""
+    if _has_guards(kernel.nftables):
+        return
+    pods = put_back_guards(kernel)
+    if any(pod.masqueraded for pod in pods) and not _has_masquerade(kernel.nftables, None):
+        put_back_masquerade(kernel, Exceptions())
+
+
+def _has_masquerade(nft: Nftables, own: MasqueradeChain | None) -> bool:
+    wanted, found = comments(POSTROUTING_RULES), nft.first_comments(POSTROUTING)
+    chains = {name for name in found[len(wanted) :] if is_name(name) and not (own and own.name == name)}
+    return found[: len(wanted)] == wanted and _are_there(nft, ANCHORS) and all(_has_chain(nft, name) for name in chains)
+
+
+def _has_guards(nft: Nftables) -> bool:
+    return nft.uses(MACSPOOFCHK) == len(MACSPOOFCHK_RULES) and _are_there(nft, GUARD_ANCHORS)
+
+
+def put_back_masquerade(kernel: Kernel, known: Exceptions) -> list[PodFilter]:
+    """Write the table that masquerades anew, for all pods whose host veths tell that they are.
+
+    `known` are exceptions that may be those of some. Returns what the packet filter does for all pods.
+    """
     nft = kernel.nftables
     changed = False
     while not changed:
         generation = nft.generation()
-        pods = [pod for pod in read_altnames(kernel.host.links(), known) if pod.masqueraded]
+        found = read_altnames(kernel.host.links(), known)
+        pods = [pod for pod in found if pod.masqueraded]
         messages = [nftables.new_table(NFPROTO_INET), nftables.new_set(ATTACHMENTS), *_put(ANCHORS)]
         messages += nftables.chain_with(POSTROUTING, POSTROUTING_RULES)
         for chain in {each.name: each for each in map(chain_of, pods)}.values():
-            whole = chain.exceptions.told and _are_there(nft, dict.fromkeys(chain.anchors, NO_POD))
+            whole = chain.exceptions.told and _has_exceptions(nft, chain)
             messages += _chain_messages(chain, with_networks=not whole)
             messages += map(nftables.flush_set, pods_sets(chain.name).values())
             messages += _put(dict.fromkeys(chain.anchors, NO_POD) if whole else chain.anchors)
@@ -194,20 +223,26 @@ def put_back_masquerade(kernel: Kernel, known: Exceptions) -> None:
         messages += _put({element: told for pod in pods for element, told in elements_of_masqueraded(pod).items()})
         changed = nft.change(messages, generation)
     _clear_gone(kernel, pods)
+    return found
 
 
-def put_back_guards(kernel: Kernel) -> None:
-    """Write the table that keeps pods to their MAC anew, for all pods whose host veths tell theirs."""
+def put_back_guards(kernel: Kernel) -> list[PodFilter]:
+    """Write the table that keeps pods to their MAC anew, for all pods whose host veths tell theirs.
+
+    Returns what the packet filter does for all pods.
+    """
     changed = False
     while not changed:
         generation = kernel.nftables.generation()
-        pods = [pod for pod in read_altnames(kernel.host.links(), Exceptions()) if pod.mac]
+        found = read_altnames(kernel.host.links(), Exceptions())
+        pods = [pod for pod in found if pod.mac]
         messages = [nftables.new_table(NFPROTO_BRIDGE), nftables.new_set(GUARDED), nftables.new_set(MACS)]
         messages += nftables.chain_with(MACSPOOFCHK, MACSPOOFCHK_RULES)
         messages += _put(GUARD_ANCHORS)
         messages += _put({element: told for pod in pods for element, told in elements_of_guarded(pod).items()})
         changed = kernel.nftables.change(messages, generation)
     _clear_gone(kernel, pods)
+    return found
 
 
 def _clear_gone(kernel: Kernel, pods: list[PodFilter]) -> None:
@@ -242,7 +277,7 @@ def masquerade(kernel: Kernel, pod: PodFilter) -> None:
         except NetlinkError as error:
             if error.errno != ENOENT:
                 raise
-            ensure_masquerade(kernel, pod.exceptions)  # somebody deleted our table in between
+            ensure_masquerade(kernel, chain)  # somebody deleted our table in between
 
 
 def guard(kernel: Kernel, pod: PodFilter) -> None:
@@ -402,25 +437,22 @@ def _replace(nft: Nftables, elements: dict[Element, str]) -> list[Message]:
 
 
 def _is_whole(nft: Nftables, chain: MasqueradeChain) -> bool:
-    uses = nft.uses(masquerade_chain(chain.name))
-    return (
-        uses >= len(masquerade_rules(chain.name)) + len(jumps(chain.name))
-        and _are_there(nft, chain.anchors)
-        and all(nft.comment(*element) is not None for element in first_networks(chain))
+    return _has_chain(nft, chain.name) and _are_there(nft, chain.anchors)
+
+
+def _has_chain(nft: Nftables, name: str) -> bool:
+    """Whether a chain is there with its rules, those that lead to it, and what is in its sets."""
+    sets = [*_of_nobody(pods_sets(name)), *_of_nobody(exceptions_sets(name))]
+    rules = len(masquerade_rules(name)) + len(jumps(name))
+    return nft.uses(masquerade_chain(name)) >= rules and all(nft.comment(*each) is not None for each in sets)
+
+
+def _has_exceptions(nft: Nftables, chain: MasqueradeChain) -> bool:
+    """Whether somebody who knew the exceptions of a chain has put them into its sets."""
+    exceptions = _of_nobody(exceptions_sets(chain.name))
+    return _are_there(nft, dict.fromkeys(chain.anchors, NO_POD)) and all(
+        nft.comment(*each) is not None for each in exceptions
     )
-
-
-def first_networks(chain: MasqueradeChain) -> list[Element]:
-    """Where the lowest networks begin, which they do in the sets, too: to merge 10,000 takes 0.1 s."""
-    sets, networks = exceptions_sets(chain.name), (*chain.own, *chain.exceptions.networks)
-    lowest = {
-        version: min((each.first for each in networks if each.version == version), default=None) for version in sets
-    }
-    return [
-        (sets[version], first.to_bytes(sets[version].key.length, "big"))
-        for version, first in lowest.items()
-        if first is not None
-    ]
 
 
 def _new_chain(nft: Nftables, chain: MasqueradeChain) -> list[Message]:

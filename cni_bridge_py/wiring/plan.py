@@ -33,6 +33,7 @@ from cni_bridge_py.wiring.node_steps import (
     EnsureVlanGateway,
     SetPortVlans,
 )
+from cni_bridge_py.wiring.packet_filter import chain_of
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
@@ -175,7 +176,7 @@ def way_out(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
             steps.insert(0, _vlan_gateway(config, gateways[0]))
         steps += [EnableForwarding(version) for version in sorted({each.version for each in gateways})]
     if config.ip_masq and ips:
-        steps.append(EnsureMasquerade(Exceptions(tuple(config.non_masquerade_cidrs))))
+        steps.append(EnsureMasquerade(chain_of(pod_filter(config, "", "", ips))))
     return steps
 
 

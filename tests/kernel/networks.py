@@ -70,12 +70,14 @@ def tables(node: Node) -> list[Json]:
 
 
 def filter_sets(node: Node) -> dict[str, dict[str, str]]:
-    """The sets of our two tables by name: their elements and comments, but for the element that is no pod's."""
+    """The sets of our two tables by name: their elements and comments, but for those that are no pod's."""
     found: dict[str, dict[str, str]] = {}
     for body in tables(node):
         if "type" in body and "hook" not in body and "name" in body:
             elements = [_element(each) for each in body.get("elem", [])]
-            found[body["name"]] = {key: said for key, said in elements if not said.startswith("of no pod")}
+            found[body["name"]] = {
+                key: said for key, said in elements if not said.startswith("of no pod") and key not in ("0.0.0.0", "::")
+            }
     return found
 
 

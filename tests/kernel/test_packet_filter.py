@@ -95,14 +95,38 @@ def test_any_networks_next_add_puts_it_back(node: Node, plugin: Plugin, damage: 
     assert before.keys() >= filter_sets(node).keys()
 
 
-@pytest.mark.parametrize("name", ["pods4", "exceptions4"])
-def test_its_own_next_add_puts_a_networks_set_back(node: Node, plugin: Plugin, name: str) -> None:
+OF_ONE = "nft -j list sets inet | grep -o 'pods4-[0-9a-f]*' | cut -d- -f2"
+ONE_PART = {
+    "the addresses of its pods": f"nft flush set {INET} pods4-$({OF_ONE})",
+    "its exceptions": f"nft flush set {INET} exceptions4-$({OF_ONE})",
+    "its chain": f"nft flush chain {INET} masquerade-$({OF_ONE})",
+    "the rule that leads to it": f"""
+        rule=$(nft -a list chain {INET} postrouting | sed -n 's/.*@pods4-.*handle //p')
+        nft delete rule {INET} postrouting handle $rule
+        """,
+}
+
+
+@pytest.mark.parametrize("conf", [ONE, TWO], ids=["its own", "another's"])
+@pytest.mark.parametrize("part", ONE_PART)
+def test_any_networks_next_add_puts_a_part_back(node: Node, plugin: Plugin, part: str, conf: Json) -> None:
     outside(node)
     pod, result = add_pod(plugin, node, ONE)
-    [full_name] = [each for each in filter_sets(node) if each.startswith(name)]
-    node.run("nft", "flush", "set", *INET.split(), full_name)
-    add_pod(plugin, node, ONE)
+    node.run("sh", "-ec", ONE_PART[part])
+    assert plugin.check(node, ONE, pod, result).status == 1
+    add_pod(plugin, node, conf)
     assert_filtered(pod, result)
+    assert plugin.check(node, ONE, pod, result).result == {}
+
+
+@pytest.mark.parametrize("feature", ["ipMasq", "macspoofchk"])
+def test_a_network_that_needs_one_table_puts_both_back(node: Node, plugin: Plugin, feature: str) -> None:
+    outside(node)
+    pod, result = add_pod(plugin, node, ONE)
+    node.run("nft", "flush", "ruleset")
+    add_pod(plugin, node, TWO | {"ipMasq": False, "macspoofchk": False, feature: True})
+    assert_filtered(pod, result)
+    assert plugin.check(node, ONE, pod, result).result == {}
 
 
 @pytest.mark.parametrize("damage", ["everything", "tables flushed", "all sets flushed"])

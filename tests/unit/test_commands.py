@@ -23,7 +23,7 @@ from cni_bridge_py.wiring.node_steps import (
     EnsureVlanGateway,
     SetPortVlans,
 )
-from cni_bridge_py.wiring.packet_filter import chain_of
+from cni_bridge_py.wiring.packet_filter import MasqueradeChain, chain_of
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
@@ -150,7 +150,7 @@ TABLE: list[tuple[Step, list[str]]] = [
     # A new bridge has no other pods: there is nothing to type.
     (PlugBackIn("net", "cni0", AttachToBridge("veth1", "cni0"), None), []),
     (
-        EnsureMasquerade(Exceptions()),
+        EnsureMasquerade(MasqueradeChain((), Exceptions())),
         [
             "nft add table inet cni-bridge-py",
             "nft add set inet cni-bridge-py attachments '{ type ifname . mark; }'",
@@ -195,7 +195,8 @@ TABLE: list[tuple[Step, list[str]]] = [
             f"nft add set inet cni-bridge-py exceptions6-{NAME} '{{ type ipv6_addr; flags interval; }}'",
             f"nft flush set inet cni-bridge-py exceptions4-{NAME}",
             f"nft flush set inet cni-bridge-py exceptions6-{NAME}",
-            f"nft add element inet cni-bridge-py exceptions4-{NAME} '{{ 10.0.0.0/8, 192.0.2.0/24 }}'",
+            f"nft add element inet cni-bridge-py exceptions4-{NAME} '{{ 0.0.0.0/32, 10.0.0.0/8, 192.0.2.0/24 }}'",
+            f"nft add element inet cni-bridge-py exceptions6-{NAME} '{{ ::/128 }}'",
             f"nft add chain {CHAIN}",
             f"nft flush chain {CHAIN}",
             f"nft add rule {CHAIN} 'ip daddr @exceptions4-{NAME} return comment \"{OF_NETWORKS}\"'",

@@ -32,6 +32,7 @@ from cni_bridge_py.wiring.node_steps import (
     EnsureVlanGateway,
     SetPortVlans,
 )
+from cni_bridge_py.wiring.packet_filter import MasqueradeChain
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
 from cni_bridge_py.wiring.pod_steps import (
     AddAddress,
@@ -114,6 +115,13 @@ def address(text: str, dad: bool = False) -> Step:
 
 def exceptions(*networks: str) -> Exceptions:
     return Exceptions(tuple(parse_address(each).cidr for each in networks))
+
+
+def table(addresses: list[str], *networks: str) -> Step:
+    """The step that has the table that masquerades; it looks at the chains of other networks than the pod's."""
+    return EnsureMasquerade(
+        MasqueradeChain(tuple(sorted(parse_address(each).cidr for each in addresses)), exceptions(*networks))
+    )
 
 
 def masqueraded(addresses: list[str], *networks: str) -> list[Step]:
@@ -265,7 +273,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
             gateways("fd00::1/64", "10.1.0.1/16"),
             EnableForwarding(4),
             EnableForwarding(6),
-            EnsureMasquerade(Exceptions()),
+            table(["fd00::2/64", "10.1.0.2/16"]),
             veth(MAC_4),
             *masqueraded(["fd00::2/64", "10.1.0.2/16"]),
             port(),
@@ -422,7 +430,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         [],
         [
             bridge(),
-            EnsureMasquerade(exceptions("10.0.0.0/8", "fd00::/8")),
+            table(["10.1.0.2/16"], "10.0.0.0/8", "fd00::/8"),
             veth(MAC_4),
             *masqueraded(["10.1.0.2/16"], "10.0.0.0/8", "fd00::/8"),
             port(),
@@ -475,7 +483,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         [],
         [
             bridge(),
-            EnsureMasquerade(Exceptions()),
+            table(["10.1.0.2/16"]),
             EnsureMacSpoofCheck(),
             veth(MAC_4),
             WriteAltnames(BOTH),

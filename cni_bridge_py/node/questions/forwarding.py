@@ -20,7 +20,8 @@ from cni_bridge_py.node.state import sysctl_value
 from cni_bridge_py.wiring import plan
 from cni_bridge_py.wiring.filter_steps import EnsureMacSpoofCheck, EnsureMasquerade, GuardMac, MasqueradePod
 from cni_bridge_py.wiring.node_steps import has_bridge_netfilter
-from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter
+from cni_bridge_py.wiring.packet_filter import chain_of
+from cni_bridge_py.wiring.pod_filter import PodFilter
 from cni_bridge_py.wiring.step import Step
 
 WORLD: dict[int, IPAddress] = {4: IPAddress("1.1.1.1"), 6: IPAddress("2606:4700::1111")}
@@ -163,7 +164,7 @@ def masquerade_complete(node: Node) -> Finding:
     if not asked:
         return does_not_apply("no pod is to be masqueraded")
     meaning = "pods send with their own address, to which nobody outside answers"
-    return _checked(node, [EnsureMasquerade(Exceptions()), *map(MasqueradePod, asked)], meaning)
+    return _checked(node, [EnsureMasquerade(chain_of(asked[0])), *map(MasqueradePod, asked)], meaning)
 
 
 def guards_complete(node: Node) -> Finding:
