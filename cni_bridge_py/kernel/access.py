@@ -17,8 +17,6 @@ class Kernel:
 
     def __init__(self, netns: NetNS | None = None) -> None:
         self.netns = netns
-        self.made: set[str] = set()
-        """Names of bridges that were missing, and that this call has made."""
         self._host: Rtnetlink | None = None
         self._pod: Rtnetlink | None = None
         self._nftables: Nftables | None = None

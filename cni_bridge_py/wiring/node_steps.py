@@ -119,7 +119,6 @@ class EnsureBridge(Step):
         message = rtnetlink.new_bridge(self.name, self.mac or _random_mac(), self.mtu, self.vlan_filtering)
         with Tolerating(EEXIST):  # another ADD was quicker
             self._ask_for_vlans(kernel.host, message)
-            kernel.made.add(self.name)
         return on_host(kernel, self.name)
 
     def _ignore_advertisements(self, kernel: Kernel, link: Link) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from errno import EEXIST, ENODEV
+from errno import EEXIST, ENODEV, EOPNOTSUPP
 from shlex import quote
 
 from netaddr import IPAddress
@@ -22,6 +22,7 @@ from cni_bridge_py.kernel.netlink import NetlinkError, Tolerating
 from cni_bridge_py.kernel.rtnetlink import KernelRoute
 from cni_bridge_py.wiring.names import VETH_PREFIX, is_host_veth
 from cni_bridge_py.wiring.node_steps import SetPortVlans
+from cni_bridge_py.wiring.pod_filter import digest
 from cni_bridge_py.wiring.step import (
     Step,
     accept_dad,
@@ -39,6 +40,9 @@ DAD_SECONDS = 10
 
 IFALIASZ = 256
 """linux/if.h: an alias's room, its terminating NUL included."""
+
+ALTIFNAMSIZ = 128
+"""linux/if.h: an alternative name's room, its terminating NUL included."""
 
 IN_POD = "nsenter --net=$POD"
 
@@ -146,7 +150,8 @@ class AttachToBridge(Step):
 class PlugBackIn(Step):
     """Pods that were plugged into a bridge that somebody deleted are plugged into the new one.
 
-    `port` are the steps that make a port of this network's, whichever pod's.
+    An alternative name of the bridge says that this has been done for the network. It goes with the bridge; so each
+    network that uses a new one does it once. `port` are the steps that make a port of this network's, whichever pod's.
     """
 
     network: str
@@ -158,12 +163,21 @@ class PlugBackIn(Step):
         return f"the network's other pods, if {self.bridge} was deleted: plug them in again"
 
     def apply(self, kernel: Kernel) -> None:
-        if self.bridge not in kernel.made:
+        if self._done in on_host(kernel, self.bridge).altnames:
             return
-        for link in kernel.host.links():
-            if not link.master and is_host_veth(self.network, link.name, link.mac):
+        for link in kernel.host.unplugged():
+            # One that is down was never in a bridge: its ADD is still running.
+            if link.is_up and is_host_veth(self.network, link.name, link.mac):
                 with Tolerating(ENODEV):  # its DEL was quicker
                     self._plug_in(kernel, link.name)
+        with Tolerating(EEXIST), Tolerating(EOPNOTSUPP):  # another ADD was quicker; kernels before 5.5
+            kernel.host.ask(rtnetlink.add_altnames(self.bridge, [self._done]))
+
+    @property
+    def _done(self) -> str:
+        room = ALTIFNAMSIZ - 1 - len(f"{self.bridge}.network.".encode())
+        network = self.network if len(self.network) <= room else digest(self.network)
+        return f"{self.bridge}.network.{network}"
 
     def _plug_in(self, kernel: Kernel, host: str) -> None:
         replace(self.port, host=host).apply(kernel)

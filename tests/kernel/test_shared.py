@@ -9,6 +9,7 @@ from tests.kernel.networks import (
     BRIDGE,
     FORWARDING,
     GATEWAY,
+    SUBNET,
     TABLE,
     add_pod,
     addresses_of,
@@ -63,6 +64,25 @@ def test_bridge_removed(node: Node, plugin: Plugin) -> None:
     assert plugin.check(node, conf, old, result).result == {}
     assert all(new.ping(address) for address in addresses_of(result))
     assert "master" not in node.link(host_veth(theirs)), "another network's bridge is that network's to make"
+
+
+@pytest.mark.parametrize("name", ["other", "o" * 180])
+def test_bridge_of_two_networks_removed(node: Node, plugin: Plugin, name: str) -> None:
+    """Whichever makes it again, each network's next ADD plugs that network's pods in, and does so once."""
+    ipam = {"ranges": [[{"subnet": SUBNET[4], "rangeStart": "10.22.0.100"}]]}
+    other_conf = network(name=name, isGateway=True, hairpinMode=True, ipam=ipam)
+    pods = [(conf, *add_pod(plugin, node, conf)) for conf in (CONF, other_conf, CONF, other_conf)]
+    for first, second in ((CONF, other_conf), (other_conf, CONF)):
+        node.run("ip", "link", "delete", BRIDGE)
+        pods += [(conf, *add_pod(plugin, node, conf)) for conf in (first, second, first)]
+        for conf, pod, result in pods:
+            assert plugin.check(node, conf, pod, result).result == {}
+            assert pod.ping(GATEWAY[4], count=3)
+        alone = host_veth(pods[0][2])
+        node.run("ip", "link", "set", alone, "nomaster")
+        add_pod(plugin, node, CONF)
+        assert "master" not in node.link(alone), "an operator took it out"
+        node.run("ip", "link", "set", alone, "master", BRIDGE)
 
 
 def test_nothing_is_torn_down_by_the_last_pod(node: Node, plugin: Plugin) -> None:
