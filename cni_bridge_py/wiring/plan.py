@@ -228,8 +228,7 @@ def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes:
 
 
 def _port(config: NetworkConfig, links: Links, pod: str) -> AttachToBridge:
-    is_dark = config.disable_container_interface
-    return AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation, is_dark)
+    return AttachToBridge(links.host, links.bridge, pod, config.hairpin_mode, config.port_isolation)
 
 
 def _port_vlans(config: NetworkConfig, links: Links) -> SetPortVlans | None:

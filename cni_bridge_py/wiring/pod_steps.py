@@ -103,17 +103,12 @@ class AttachToBridge(Step):
     alias: str = ""
     hairpin: bool = False
     isolated: bool = False
-    is_dark: bool = False
-    """The pod's end stays down. Plugged in after it is up, the port still counts for a moment, as the reference's does,
-    and the bridge gets its link-local address; the other way round it would get none before another pod comes."""
 
     def __str__(self) -> str:
         return f"plug {self.host} into {self.bridge}"
 
     def apply(self, kernel: Kernel) -> None:
         bridge = on_host(kernel, self.bridge)
-        if self.is_dark:
-            kernel.host.ask(rtnetlink.set_link(self.host, flags=rtnetlink.IFF_UP))
         changes = [rtnetlink.master(bridge.index)]
         changes += [rtnetlink.alias(self._alias)] if self._alias else []
         kernel.host.ask(rtnetlink.set_link(self.host, *changes))
@@ -138,7 +133,6 @@ class AttachToBridge(Step):
     def commands(self) -> list[str]:
         alias = f" alias {quote(self._alias)}" if self._alias else ""
         return [
-            *([f"ip link set {self.host} up"] if self.is_dark else []),
             f"ip link set {self.host} master {quote(self.bridge)}{alias}",
             *([f"bridge link set dev {self.host} hairpin on"] if self.hairpin else []),
             *([f"bridge link set dev {self.host} isolated on"] if self.isolated else []),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from tests.harness import Json, Node, Plugin, Pod
-from tests.kernel.networks import add_pod, dual_stack, host_veth, masqueraded, network, veths
+from tests.kernel.networks import BRIDGE, add_pod, dual_stack, host_veth, masqueraded, network, veths
 
 RESOLV_CONF = """\
 # a comment
@@ -30,6 +31,10 @@ def test_disable_container_interface(node: Node, plugin: Plugin) -> None:
     pod, result = add_pod(plugin, node, conf)
     assert "UP" not in pod.link("eth0")["flags"]
     assert plugin.check(node, conf, pod, result).result == {}
+    # Whoever switches it on finds a bridge as any other: with a link-local address, which one without carrier lacks.
+    pod.run("ip", "link", "set", "eth0", "up")
+    while not node.ip_json("-6", "address", "show", "dev", BRIDGE):
+        time.sleep(0.1)
     error = plugin.call(node, "ADD", network(4, disableContainerInterface=True), node.pod()).error
     assert (error["code"], error["msg"]) == (
         7,

@@ -99,10 +99,8 @@ def veth(pod_mac: str, mtu: int = 0) -> Step:
     return CreateVethPair(HOST, HOST_MAC, "eth0", pod_mac, mtu)
 
 
-def port(
-    alias: str = "", hairpin: bool = False, name: str = "cni0", isolated: bool = False, is_dark: bool = False
-) -> Step:
-    return AttachToBridge(HOST, name, alias, hairpin, isolated, is_dark)
+def port(alias: str = "", hairpin: bool = False, name: str = "cni0", isolated: bool = False) -> Step:
+    return AttachToBridge(HOST, name, alias, hairpin, isolated)
 
 
 def gateways(*addresses: str, force: bool = False, name: str = "cni0") -> Step:
@@ -513,7 +511,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[IPConfig], list[Route], list[Step]]]
         {"disableContainerInterface": True},
         [],
         [],
-        [bridge(), veth(L2_MAC), port(is_dark=True)],
+        [bridge(), veth(L2_MAC), port()],
     ),
     "enabledad": (
         {"enabledad": True},
