@@ -57,6 +57,9 @@ INIT_FUNCTIONS = {
 }
 """Of extension modules that are not made by a function of the usual name: see Modules/config.c of Python."""
 
+NEEDED = {"_blake2", "_opcode", "_socket", "_struct", "array", "fcntl", "math", "select"}
+"""The extension modules that the plugin takes, and that many a Python builds as files beside its library."""
+
 NO_STATIC_LIBRARY = 3
 """The exit status if this Python cannot become an executable."""
 
@@ -108,6 +111,10 @@ class NoStaticLibraryError(Exception):
     """This Python has no static library, or one that lacks what the plugin needs."""
 
 
+class BrokenBuildError(Exception):
+    """The plugin imports what no executable has: a fault of its source, which another Python does not help."""
+
+
 def main() -> int:
     """Build what the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="bundle.build", description=__doc__)
@@ -118,6 +125,9 @@ def main() -> int:
     except NoStaticLibraryError as error:
         print(f"bundle: {error}", file=sys.stderr)
         return NO_STATIC_LIBRARY
+    except BrokenBuildError as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"bundle: failed with status {error.returncode}: {' '.join(map(str, error.cmd))[:500]}", file=sys.stderr)
         print(error.stderr or "", file=sys.stderr)
@@ -128,9 +138,10 @@ def main() -> int:
 def build(output: Path) -> None:
     """Make the executable `output`, which replaces another of that name at once or not at all.
 
-    Raises NoStaticLibraryError, and subprocess.CalledProcessError if a tool fails.
+    Raises NoStaticLibraryError, BrokenBuildError, and subprocess.CalledProcessError if a tool fails.
     """
     symbols = Symbols(static_library())
+    check_modules(symbols)
     check_variables(symbols.library)
     with tempfile.TemporaryDirectory(prefix="cni-bridge-py-") as work:
         _say("looking for the modules")
@@ -184,16 +195,15 @@ class Module(NamedTuple):
 def discover(symbols: Symbols) -> list[Module]:
     """The plugin's modules and all that they import, but for what Python's library has frozen already.
 
-    Raises NoStaticLibraryError.
+    Raises BrokenBuildError.
     """
     names = [*plugin_modules(), "gc"]
     arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), STAND_INS, names)
     argv = [sys.executable, "-I", "-S", "-B", "-c", DISCOVER, repr(arguments)]
     done = subprocess.run(argv, capture_output=True, text=True)
-    if "None in sys.modules" in done.stderr:
+    if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
-        raise NoStaticLibraryError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
-    done.check_returncode()
+        raise BrokenBuildError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
     modules = [Module(name, False, compile(source, f"{name}.py", "exec")) for name, source in STAND_INS.items()]
     modules.append(Module("preload", False, _compiled("preload", HERE / "preload.py")))
     for line in done.stdout.splitlines():
@@ -233,6 +243,16 @@ class Symbols:
         names = {file.name.partition(".")[0] for file in Path(sysconfig.get_config_var("DESTSHARED")).glob("*.so")}
         names |= set(sys.builtin_module_names) - set(INIT_FUNCTIONS)
         return sorted(name for name in names if not self._wanted.get(name, {name}) <= self._defined)
+
+
+def check_modules(symbols: Symbols) -> None:
+    """See that the library has the extension modules that the plugin takes.
+
+    Raises NoStaticLibraryError.
+    """
+    lacking = NEEDED.intersection(symbols.missing_modules())
+    if lacking:
+        raise NoStaticLibraryError(f"{symbols.library} lacks the modules {', '.join(sorted(lacking))}")
 
 
 def check_variables(library: Path) -> None:

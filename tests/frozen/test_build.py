@@ -65,6 +65,23 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["executable", "other"]
 
 
+def test_a_plugin_that_cannot_be_imported_is_no_fault_of_pythons(tmp_path: Path) -> None:
+    """install.sh would take the slow executable in its place, and nobody would know."""
+    other = checkout_in(tmp_path / "other")
+    module = other / "cni_bridge_py/__init__.py"
+    module.write_text(module.read_text() + "\nimport ssl\n")
+    done = build_of(other, tmp_path / "executable")
+    assert done.returncode == 1, done
+    assert "_ssl" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "executable").exists()
+
+
+def build_of(checkout: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(Path(netaddr.__file__).parent.parent)}
+    argv = [SYSTEM_PYTHON, "-m", "bundle.build", "--output", str(output)]
+    return subprocess.run(argv, cwd=checkout, env=env, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(
     ("lacking", "said"),
     [
