@@ -6,24 +6,21 @@ nftables with a rule that rejects. A packet has to pass them all, so a rule in a
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
+
+from cni_bridge_py.node import packetfilter
+from cni_bridge_py.node.packetfilter import DROP, CannotLook
 
 NF_INET_FORWARD = 2
 NF_DROP = 0
 FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
 IPTABLES = "filter", "FORWARD"
 """The table and chain that iptables, also the one over nftables, has for forwarded packets."""
-
-LEGACY = {"ip": ("iptables-legacy", "ip_tables_names"), "ip6": ("ip6tables-legacy", "ip6_tables_names")}
-"""The command for what iptables had before nftables, and the file in /proc/net with the tables in use there."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,12 @@ def _drops_all(rule: Any) -> bool:
 
 
 def _legacy() -> Iterator[Blocker]:
-    for family, (command, names) in LEGACY.items():
-        tables = Path("/proc/net", names)
-        if not shutil.which(command) or not tables.exists() or "filter" not in tables.read_text().split():
+    for version, family in packetfilter.FAMILY.items():
+        try:
+            chain = packetfilter.legacy(version).get("FORWARD")
+        except CannotLook:
             continue
-        told = subprocess.run([command, "--wait", "-S", "FORWARD"], capture_output=True, text=True).stdout.splitlines()
-        if "-P FORWARD DROP" in told:
+        if chain and chain.policy == DROP:
             yield Blocker(family, *IPTABLES, "policy drop")
-        elif told and told[-1].startswith(("-A FORWARD -j DROP", "-A FORWARD -j REJECT")):
+        elif chain and chain.rules and chain.rules[-1] in ([{"drop": None}], [{"reject": None}]):
             yield Blocker(family, *IPTABLES, "its last rule drops or rejects everything")

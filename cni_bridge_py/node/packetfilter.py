@@ -153,7 +153,7 @@ class PacketFilter:
     @cached_property
     def legacy(self) -> dict[int, dict[str, Chain]]:
         """The chains of iptables-legacy's table `filter`, by IP version and name."""
-        return {version: _legacy(version, family) for version, family in FAMILY.items()}
+        return {version: legacy(version) for version in FAMILY}
 
     def drops(self, packet: Packet) -> list[Verdict]:
         """Who would drop a packet that the node forwards."""
@@ -341,15 +341,18 @@ def _flat(chain: Chain) -> list[Json]:
     return [statement for rule in chain.rules for statement in rule]
 
 
-def _legacy(version: int, family: str) -> dict[str, Chain]:
-    """The chains of iptables-legacy's filter table; asked only where the kernel has that table, for asking makes it."""
+def legacy(version: int) -> dict[str, Chain]:
+    """The chains of iptables-legacy's filter table, by name; none where the kernel has no such table: asking makes it.
+
+    Raises CannotLook.
+    """
     save, names = LEGACY[version]
     try:
         if "filter" not in Path("/proc/self/net", names).read_text().split():
             return {}
     except OSError:
         return {}
-    return _saved(save, family)
+    return _saved(save, FAMILY[version])
 
 
 def _saved(save: str, family: str) -> dict[str, Chain]:
