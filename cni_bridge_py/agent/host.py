@@ -35,9 +35,7 @@ from cni_bridge_py.agent.model import (
 )
 from cni_bridge_py.config import DEFAULT_DATA_DIR
 from cni_bridge_py.ipam.leases import LeaseStore
-
-OWN = "cni-bridge-py"
-"""Of the plugins, the one whose newest version is ours to install."""
+from cni_bridge_py.node.confdir import PLUGIN
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -96,7 +94,7 @@ class Host:
         """
         for source in sorted(self.plugins.iterdir()) if self.plugins.is_dir() else ():
             target = self.bin_dir / source.name
-            if target.exists() and (source.name != OWN or same_content(source, target)):
+            if target.exists() and (source.name != PLUGIN or same_content(source, target)):
                 continue
             self.bin_dir.mkdir(parents=True, exist_ok=True)
             replace(target, source.read_bytes(), 0o755)

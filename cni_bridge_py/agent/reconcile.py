@@ -30,6 +30,7 @@ from cni_bridge_py.agent.model import (
     Wanted,
     WriteConfiguration,
 )
+from cni_bridge_py.node.confdir import PLUGIN
 
 FORMER = "formerSubnets"
 """The key of the configuration that keeps in mind what this node's podCIDRs were while anything is left of them.
@@ -117,7 +118,7 @@ def conflist(
     Its version is 1.0.0: from 1.1.0 on, a full range would make the whole node NotReady (docs/operating.md).
     """
     bridge = {
-        "type": "cni-bridge-py",
+        "type": PLUGIN,
         "bridge": BRIDGE,
         "mtu": mtu,
         "isGateway": True,
