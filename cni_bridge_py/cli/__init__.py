@@ -6,8 +6,11 @@ What is known of a node is in `cni_bridge_py.node`. The plugin's executable does
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 
+from cni_bridge_py.cli import streams
 from cni_bridge_py.cli.parser import PROGRAM, parser
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
@@ -15,11 +18,30 @@ from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 COULD_NOT = 2
 """Exit status of a command that could not do its work: 1 is what `doctor` says of a node that has something wrong."""
 
-INTERRUPTED = 130
+ENOUGH = 128 + signal.SIGPIPE
+"""What a shell says of a program whose reader went away: the work was not done to its end."""
 
 
 def main() -> int:
     """Run a subcommand; without one, say what this program is. Returns the exit status."""
+    streams.prepare()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # what was begun is taken back
+    try:
+        try:
+            return _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        streams.drop_output()
+        return ENOUGH
+    except OSError as error:
+        streams.drop_output()
+        return _failed(_reason(error))
+
+
+def _run() -> int:
     top = parser()
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
@@ -32,18 +54,22 @@ def main() -> int:
     try:
         return int(arguments.run(arguments))
     except CniError as error:
-        return _failed(error.msg + (f" ({error.details})" if error.details else ""), 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read has enough; nothing more is to be written at the end
-        return 0
-    except OSError as error:
-        return _failed(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        return _failed(error.msg + (f" ({error.details})" if error.details else ""))
     except (NetlinkError, NoAnswer) as error:
         return _failed(f"the kernel refuses: {error}")
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except OSError:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}, line {where.lineno}"
+        return _failed(f"a bug: {type(error).__name__} in {place}: {' '.join(str(error).split())}; please report it")
 
 
-def _failed(reason: str, status: int = COULD_NOT) -> int:
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _failed(reason: str) -> int:
     print(f"{PROGRAM}: {reason}", file=sys.stderr)
-    return status
+    return COULD_NOT

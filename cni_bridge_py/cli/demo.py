@@ -15,12 +15,13 @@ from typing import Any
 
 import netaddr
 from pyroute2 import IPRoute
-from rich.console import Console
 from rich.table import Table
 
 from cni_bridge_py.cli.root import need_root
-from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.cli.streams import Console
+from cni_bridge_py.cni.errors import INTERNAL, CniError
 from cni_bridge_py.kernel.netns import Inside, NetNS
+from cni_bridge_py.node.confdir import PLUGIN
 from cni_bridge_py.node.pods import Pod, unshare_network
 
 SUBNET = netaddr.IPNetwork("10.22.0.0/16")
@@ -29,7 +30,7 @@ SUBNET = netaddr.IPNetwork("10.22.0.0/16")
 def run(executable: str | None) -> int:
     """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
     need_root("the demo, which makes network namespaces,")
-    show = Console(highlight=False)
+    show = Console()
     plugin = _plugin(executable)
     pods = [Pod("red", "demo-red"), Pod("blue", "demo-blue")]
     unshare_network()
@@ -56,7 +57,7 @@ def _config(data_dir: str) -> dict[str, Any]:
     return {
         "cniVersion": "1.0.0",
         "name": "demo",
-        "type": "cni-bridge-py",
+        "type": PLUGIN,
         "bridge": "cni0",
         "isDefaultGateway": True,
         "ipMasq": True,
@@ -81,10 +82,15 @@ def _call(plugin: list[str], verb: str, pod: Pod, config: dict[str, Any]) -> dic
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     done = subprocess.run(plugin, input=json.dumps(config), env=environment, capture_output=True, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
-    if done.returncode != 0:
-        raise CniError(answer.get("code", 999), f"{verb} {pod.name}: {answer.get('msg', done.stderr)}")
-    return answer
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        if done.returncode == 0 and (verb != "ADD" or answer["ips"]):
+            return answer
+        said = str(answer["msg"])
+    except (ValueError, LookupError, TypeError):
+        said = " ".join((done.stderr or done.stdout).split())[:200] or f"exit status {done.returncode}"
+        said = f"{plugin[0]} does not answer as a CNI plugin does: {said}"
+    raise CniError(INTERNAL, f"{verb} {pod.name}: {said}")
 
 
 def _table(pods: list[Pod]) -> Table:

@@ -8,12 +8,12 @@ import os
 import platform
 import sys
 
-from rich.console import Console
 from rich.text import Text
 
 from cni_bridge_py import __version__
 from cni_bridge_py.cli.parser import called_as
 from cni_bridge_py.cli.root import need_root
+from cni_bridge_py.cli.streams import Console
 from cni_bridge_py.node import doctor, networks, probe
 from cni_bridge_py.node.answers import Answer, Node, counted
 from cni_bridge_py.node.doctor import Asked
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(asked: list[Asked]) -> None:
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(soft_wrap=not sys.stdout.isatty())
     for each in asked:
         mark, style = MARKS[each.finding.answer]
         line = Text.assemble((mark, style), f" {each.question.text} ", (each.finding.answer.value, style))
@@ -52,13 +52,13 @@ def _show(asked: list[Asked]) -> None:
             console.print(Text(f"    {trouble.found}", style="red"))
             console.print(Text(f"    It means: {trouble.meaning}."))
             for command in trouble.commands:
-                console.print(Text(f"    $ {command}", style="bold"))
+                console.print(Text(f"    $ {command}", style="bold"), soft_wrap=True)
     wrong = sum(len(each.finding.troubles) for each in asked)
     unknown = sum(each.finding.answer is Answer.UNKNOWN for each in asked)
     if wrong:
         commands = doctor.commands([each.finding for each in asked])
         console.print(Text(f"\n{counted(wrong, 'problem')}. To mend everything:", style="bold red"))
-        console.print("\n".join(commands), markup=False)
+        console.print("\n".join(commands), markup=False, soft_wrap=True)  # whole, to be copied
     elif unknown:
         console.print(
             Text(f"\nNothing wrong was found, but {counted(unknown, 'question')} could not be asked.", style="yellow")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def add_parsers(subcommands: Any) -> None:
         what.add_argument("--built", type=Path, help="the directory with what was built")
         what.add_argument("--check", action="store_true", help="say only what would be refused")
         parser.add_argument("--subnet", action="append", default=[])
-        parser.add_argument("--mtu", type=int)
+        parser.add_argument("--mtu")
         parser.add_argument("--conf")
         parser.add_argument("--force", action="store_true")
 
@@ -64,10 +63,8 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 def _say_why_not(change: Any, *arguments: Any) -> int:
-    """Run it with a umask and signals that let it end what it began; return the exit status."""
+    """Run it whatever the umask is; return the exit status."""
     os.umask(0o022)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         change(*arguments)
     except Refused as reason:

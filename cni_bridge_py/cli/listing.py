@@ -7,13 +7,14 @@ import json
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from cni_bridge_py.cli.root import need_root
+from cni_bridge_py.cli.streams import Console
 from cni_bridge_py.node import attachments, networks
 from cni_bridge_py.node.attachments import OK, Attachment
+from cni_bridge_py.node.confdir import PLUGIN
 from cni_bridge_py.node.state import State
 
 
@@ -23,14 +24,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([as_json(each) for each in _wanted(arguments)], indent=2))
         return 0
-    console = Console(highlight=False)
-    if not arguments.watch:
-        console.print(_table(_wanted(arguments), arguments.wide), soft_wrap=True)
+    console = Console()
+    if not (arguments.watch and console.is_terminal):
+        console.print(_shown(arguments), soft_wrap=True)
+        while arguments.watch:  # one after another, for a pipe
+            time.sleep(arguments.watch)
+            console.print(_shown(arguments), soft_wrap=True)
         return 0
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_table(_wanted(arguments), arguments.wide), refresh=True)
+            live.update(_shown(arguments), refresh=True)
             time.sleep(arguments.watch)
+
+
+def _shown(arguments: argparse.Namespace) -> Text:
+    found = _wanted(arguments)
+    if found:
+        return _table(found, arguments.wide)
+    chosen = arguments.network is not None or arguments.pod is not None
+    return Text("no attachment is so (`list` alone shows all)" if chosen else "no attachments: no pod of ours is here")
 
 
 def _wanted(arguments: argparse.Namespace) -> list[Attachment]:
@@ -67,7 +79,7 @@ def as_json(each: Attachment) -> dict[str, Any]:
         if traffic
         else None,
         "leases": [str(lease.path) for lease in each.leases],
-        "plugin": "cni-bridge-py" if each.is_ours else "",
+        "plugin": PLUGIN if each.is_ours else "",
         "state": each.state,
     }
 

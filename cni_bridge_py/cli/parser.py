@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cni_bridge_py import __version__
 from cni_bridge_py.cli import install
@@ -33,9 +33,17 @@ NETWORK_FILE = "a network configuration or list (default: those of ours where th
 Subcommands = Any  # argparse has no public name for what add_subparsers() returns
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, with complaints of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments and who tells the right ones; the exit status is 2."""
+        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog=PROGRAM, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -82,9 +90,10 @@ def _list(subcommands: Subcommands) -> None:
         "cni-bridge-py list --pod kube-system/  the pods of one namespace",
         "cni-bridge-py list --json | jq '.[] | select(.state != \"ok\")'  what is wrong, for programs",
     )
-    made.add_argument("--json", action="store_true", help="print a JSON list")
+    shown = made.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print a JSON list")
     made.add_argument("--wide", action="store_true", help="show container id, interface, MAC, MTU and VLANs, too")
-    made.add_argument(
+    shown.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
@@ -92,9 +101,9 @@ def _list(subcommands: Subcommands) -> None:
         const=2.0,
         help="repeat every so many seconds (default: 2)",
     )
-    _completed(made.add_argument("--network", metavar="NAME", help="only this network"), _networks)
+    _completed(made.add_argument("--network", metavar="NAME", type=_named, help="only this network"), _networks)
     _completed(made.add_argument("--pod", metavar="TEXT", help="only pods whose namespace/name contains this"), _pods)
-    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
 
 
 def _doctor(subcommands: Subcommands) -> None:
@@ -113,7 +122,7 @@ def _doctor(subcommands: Subcommands) -> None:
         "cni-bridge-py doctor --json  for an issue, or a program",
         "exit status:  0 all is well, 1 something is wrong, 2 something could not be looked at",
     )
-    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
     made.add_argument("--json", action="store_true", help="print a JSON object")
     made.add_argument(
         "--ping", action="store_true", help="make two pods on the real network for a moment, and try them"
@@ -134,7 +143,7 @@ def _mend(subcommands: Subcommands) -> None:
         "cni-bridge-py mend --dry-run  what would be done",
         "cni-bridge-py mend  do it: bridge, gateway, forwarding, masquerade, guards, ports, dead leases",
     )
-    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
+    made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
     made.add_argument("--dry-run", action="store_true", help="change nothing")
 
 
@@ -152,8 +161,8 @@ def _map(subcommands: Subcommands) -> None:
         "cni-bridge-py map  in the terminal",
         "cni-bridge-py map --svg node.svg  as a picture for a browser",
     )
-    made.add_argument("--conf", metavar="FILE", help=NETWORK_FILE)
-    made.add_argument("--svg", metavar="FILE", help="write an SVG picture")
+    made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
+    made.add_argument("--svg", metavar="FILE", type=_named, help="write an SVG picture; - for standard output")
 
 
 def _explain(subcommands: Subcommands) -> None:
@@ -170,9 +179,11 @@ def _explain(subcommands: Subcommands) -> None:
         "cni-bridge-py explain --conf conf/10-bridge.conf  a first pod of this configuration",
         "cni-bridge-py explain --pod default/web  this running pod",
     )
-    made.add_argument("--conf", metavar="FILE", help=f"{NETWORK_FILE}; - for standard input")
+    made.add_argument("--conf", metavar="FILE", type=_named, help=f"{NETWORK_FILE}; - for standard input")
     made.add_argument("--verb", choices=("ADD", "DEL"), default="ADD", help="(default: %(default)s)")
-    _completed(made.add_argument("--pod", metavar="NAMESPACE/NAME", help="a pod that runs on this node"), _pods)
+    _completed(
+        made.add_argument("--pod", metavar="NAMESPACE/NAME", type=_named, help="a pod that runs on this node"), _pods
+    )
 
 
 def _demo(subcommands: Subcommands) -> None:
@@ -238,10 +249,20 @@ def _completion(subcommands: Subcommands) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
     if not 0.1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError("expected 0.1 to 86400 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0.1 to 86400 seconds")
     return seconds
+
+
+def _named(text: str) -> str:
+    """An argument that names something: a variable that a script never set does not mean everything."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, not an empty text")
+    return text
 
 
 # What shells complete

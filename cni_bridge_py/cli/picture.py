@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from cni_bridge_py.cli.root import need_root
 from cni_bridge_py.cli.scene import BridgeScene, Scene, Uplink, scene
+from cni_bridge_py.cli.streams import Console
 from cni_bridge_py.node import attachments, networks
 from cni_bridge_py.node.attachments import OK, Attachment
 from cni_bridge_py.node.state import State
@@ -36,9 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.svg:
         from cni_bridge_py.cli import svg
 
-        Path(arguments.svg).write_text(svg.picture(drawn))
+        if arguments.svg == "-":
+            sys.stdout.write(svg.picture(drawn))
+        else:
+            Path(arguments.svg).write_text(svg.picture(drawn), encoding="utf-8")
         return 0
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else COLUMNS)
+    console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print(_node(drawn, console.width))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from cni_bridge_py import cli
 from tests.bundle import CHECKOUT
-from tests.harness import Node, Plugin
+from tests.harness import PATH, Node, Plugin
 from tests.node.conftest import CONF, FILE, PROGRAM, Patient, make_patient, patient
 
 __all__ = ["make_patient", "patient"]
@@ -20,9 +21,15 @@ __all__ = ["make_patient", "patient"]
 WITHOUT_ADMIN = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 
 
+SUBCOMMANDS = ("list", "list --json", "map", "map --svg -", "doctor", "doctor --json", "mend", "explain", "--help")
+
+
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
+
+
 def refused(node: Node, *argv: str) -> str:
-    done = node.run(*argv, check=False)
-    assert done.returncode in (1, 2)
+    done = node.run(*argv, check=False, env=ENVIRONMENT)
+    assert done.returncode == 2  # 1 is what doctor says of a node
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("cni-bridge-py: ")
@@ -39,7 +46,7 @@ def test_not_root(
     monkeypatch.setattr(
         sys, "argv", ["cni-bridge-py", *argv.split(), *(["--conf", str(file)] if "explain" in argv else [])]
     )
-    assert cli.main() == 1
+    assert cli.main() == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
@@ -89,19 +96,114 @@ def test_a_pod_that_is_not_here(patient: Patient) -> None:
     assert "default/web-0" in line
 
 
-@pytest.mark.parametrize("argv", [("list", "--watch", "never"), ("nosuch",), ("explain", "--verb", "GC")])
-def test_arguments_that_are_wrong(argv: tuple[str, ...], patient: Patient) -> None:
-    done = patient.node.run(PROGRAM, *argv, check=False)
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("list --watch never", "'never': expected 0.1 to 86400 seconds"),
+        ("list --watch 0", "'0': expected 0.1 to 86400 seconds"),
+        ("list --watch --json", "not allowed with"),
+        ("list --conf=", "expected a name"),
+        ("list --nosuch", "--nosuch"),
+        ("map --svg=", "expected a name"),
+        ("explain --pod=", "expected a name"),
+        ("explain --verb GC", "'GC'"),
+        ("nosuch", "'nosuch'"),
+        ("completion tcsh", "'tcsh'"),
+        ("demo --plugin /nosuch", "/nosuch"),
+    ],
+)
+def test_arguments_that_are_wrong(argv: str, says: str, node: Node, plugin: Plugin) -> None:
+    plugin.install(node)
+    done = node.run(PROGRAM, *argv.split(), check=False)
     assert done.returncode == 2
-    assert "error: " in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert says in line
+    assert line.startswith("cni-bridge-py")
+
+
+@pytest.mark.parametrize("executable", ["/bin/true", "/bin/false", "/bin/cat"])
+def test_a_demo_of_what_is_no_plugin(executable: str, node: Node, plugin: Plugin) -> None:
+    plugin.install(node)
+    done = node.run(PROGRAM, "demo", "--plugin", executable, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{executable} does not answer as a CNI plugin does" in line
 
 
 def test_who_reads_may_have_enough(patient: Patient) -> None:
-    done = patient.node.run("sh", "-c", f"{PROGRAM} doctor --json | head -n 1")
-    assert done.stdout == "{\n"
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+    for each in SUBCOMMANDS:
+        done = patient.node.run("bash", "-c", f"{PROGRAM} {each} | true; echo ${{PIPESTATUS[0]}}", env=ENVIRONMENT)
+        assert (done.stdout, done.stderr) == (f"{128 + signal.SIGPIPE}\n", ""), each
+
+
+def test_nobody_may_read(patient: Patient) -> None:
+    for each in SUBCOMMANDS:
+        for closed in (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+            done = patient.node.run("sh", "-c", f"{PROGRAM} {each} {closed}", check=False)
+            assert (done.returncode, done.stderr) == (0, ""), (each, closed)
+
+
+def test_a_full_disk_is_said(patient: Patient) -> None:
+    for each in SUBCOMMANDS:
+        line = refused(patient.node, "sh", "-c", f"{PROGRAM} {each} >/dev/full")
+        assert line.endswith("No space left on device"), each
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_locale_without_our_letters(encoding: str, patient: Patient) -> None:
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C", "PATH": PATH}
+    for each in SUBCOMMANDS:
+        assert patient.node.run("sh", "-c", f"{PROGRAM} {each} >/dev/null", env=env).stderr == "", each
+
+
+def test_names_that_are_not_utf_8_are_shown_as_they_are(patient: Patient) -> None:
+    """The command that moves such a file has to be one that can be pasted."""
+    patient.sh(r"""printf '{"name": "\377"}' > "$(printf '/etc/cni/net.d/05-\377.conf')" """)
+    patient.sh(f"{PROGRAM} doctor > /run/said || true; tail -n 1 /run/said > /run/command; sh /run/command")
+    assert "All is well" in patient.node.run(PROGRAM, "doctor").stdout
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20", "none"])
+def test_a_narrow_terminal(columns: str, patient: Patient) -> None:
+    env = {**ENVIRONMENT, "COLUMNS": columns, "TERM": "xterm"}
+    patient.sh("ip link set cni0 down")
+    for each in ("list", "doctor", "map"):
+        for command in (f"{PROGRAM} {each}", f"script -qefc '{PROGRAM} {each}' /dev/null"):
+            assert "10.22" in patient.node.run("sh", "-c", command, env=env, check=False).stdout, command
+
+
+def test_a_command_is_not_broken_where_a_terminal_ends(patient: Patient) -> None:
+    patient.sh(
+        f"mv {FILE} /etc/cni/net.d/10-bridge-with-a-name-that-is-rather-long.conf; echo {{}} >/etc/cni/net.d/1.conf"
+    )
+    env = {**ENVIRONMENT, "COLUMNS": "40", "TERM": "dumb"}
+    shown = patient.node.run("script", "-qefc", f"{PROGRAM} doctor", "/dev/null", env=env, check=False).stdout
+    assert "mv /etc/cni/net.d/1.conf /etc/cni/net.d/1.conf.bak-doctor" in shown
+
+
+def test_a_pods_name_keeps_to_its_line(patient: Patient) -> None:
+    host = next(name for name, link in patient.node.links().items() if link.get("ifalias") == "default/web-0")
+    patient.node.run("ip", "link", "set", host, "alias", "shop/a\nb\x1b[31m[bold]c")
+    shown = patient.node.run(PROGRAM, "list").stdout
+    assert "shop/a?b?[31m[bold]c " in shown
+    assert len(shown.splitlines()) == 3
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP", "INT"])
+def test_a_signal_leaves_nothing_of_the_demo(number: str, node: Node, plugin: Plugin) -> None:
+    plugin.install(node)
+    node.run("mkdir", "/run/tmp")
+    # The plugin that is shown hangs, so that it is certain to be at work.
+    script = f"""TMPDIR=/run/tmp {PROGRAM} demo --plugin /run/hangs >/dev/null &
+        until [ -e /run/begun ]; do sleep 0.1; done
+        ls /run/tmp; kill -{number} $!; wait $!; echo $?; ls /run/tmp"""
+    node.write("/run/hangs", "#!/bin/sh\n: > /run/begun\nexec sleep 1000\n")
+    node.run("chmod", "+x", "/run/hangs")
+    # Jobs of a shell that is not interactive ignore SIGINT.
+    script = script if number != "INT" else f"set -m; {script}"
+    made, status = node.run("bash", "-c", script).stdout.split()
+    assert made.startswith("cni-bridge-py-demo-")
+    assert int(status) == 128 + signal.Signals[f"SIG{number}"]
 
 
 @pytest.mark.parametrize("subcommand", ["list", "doctor", "mend", "map", "explain", "completion"])
