@@ -14,9 +14,9 @@ from cni_bridge_py.config import HOST_LOCAL, NetworkConfig
 from cni_bridge_py.ipam.leases import LEADING, LeaseStore
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 from cni_bridge_py.kernel.rtnetlink import Link
-from cni_bridge_py.node.networks import Network, configs, data_dirs
+from cni_bridge_py.node.networks import Network, configs, data_dirs, gateways
 from cni_bridge_py.node.state import State, Traffic
-from cni_bridge_py.wiring import names
+from cni_bridge_py.wiring import names, plan
 from cni_bridge_py.wiring.packet_filter import Element, elements_of_guarded, elements_of_masqueraded
 from cni_bridge_py.wiring.pod_filter import Exceptions, read_altnames
 
@@ -25,7 +25,11 @@ DEAD = "lease without veth (dead)"
 FOREIGN = "lease without veth, of another plugin"
 NO_LEASE = "veth without lease"
 DOWN = "down"
+POD_DOWN = "down in the pod"
 UNPLUGGED = "unplugged"
+BRIDGE_DOWN = "bridge down"
+NO_GATEWAY = "gateway missing"
+NO_ADDRESS = "address missing"
 UNGUARDED = "guard missing"
 UNMASQUERADED = "masquerade missing"
 """The states of an attachment, in words."""
@@ -96,6 +100,7 @@ class Search:
         self._state = state
         self._configs = {config.name: config for config in configs(networks)}
         self._leases = list(leases(networks))
+        self._missing: dict[str, list[InterfaceAddress]] = {}
         # A network may be of an earlier configuration, and have pods yet.
         self._names = list(dict.fromkeys([*self._configs, *(lease.network for lease in self._leases)]))
 
@@ -142,15 +147,15 @@ class Search:
 
     def _wired(self, link: Link, network: str, held: list[Lease], is_ours: bool = True) -> Attachment:
         state, config = self._state, self._configs.get(network)
-        peer = state.peer(link)
+        peer, addresses = state.peer(link), state.peer_addresses(link)
         traffic = state.traffic.get(link.name)
         return Attachment(
             network=network,
-            state=self._in_words(link, config, held, is_ours),
-            pod=link.alias,
+            state=self._in_words(link, peer, addresses, config, held, is_ours),
+            pod="".join(each if each.isprintable() else "?" for each in link.alias),
             container_id=next((each.container_id for each in held if each.container_id != link.name), ""),
             ifname=peer.name if peer else next((each.ifname for each in held), ""),
-            addresses=list(state.peer_addresses(link)) or [each.ip for each in held],
+            addresses=list(addresses) or [each.ip for each in held],
             mac=peer.mac if peer else "",
             host=link.name,
             bridge=state.names.get(link.master, ""),
@@ -161,15 +166,43 @@ class Search:
             is_ours=is_ours,
         )
 
-    def _in_words(self, link: Link, config: NetworkConfig | None, held: list[Lease], is_ours: bool) -> str:
+    def _in_words(
+        self,
+        link: Link,
+        peer: Link | None,
+        addresses: list[InterfaceAddress],
+        config: NetworkConfig | None,
+        held: list[Lease],
+        is_ours: bool,
+    ) -> str:
+        """The first thing that is wrong on the way from the pod to the gateway, then with the lease and the filter."""
         bridge = self._state.names.get(link.master, "")
         if not bridge or (is_ours and config and bridge != config.bridge):
             return UNPLUGGED
         if not link.is_up:
             return DOWN
-        if config and lacks_lease(config, held, self._state.peer_addresses(link)):
+        if peer and not peer.is_up and not (config and config.disable_container_interface):
+            return POD_DOWN
+        if not self._state.links[bridge].is_up:
+            return BRIDGE_DOWN
+        if peer and not {lease.ip for lease in held} <= {each.ip for each in addresses}:
+            return NO_ADDRESS
+        if config and bridge == config.bridge:
+            missing = self._missing_gateways(config)
+            if any(each.ip in gateway for gateway in missing for each in addresses):
+                return NO_GATEWAY
+        if config and lacks_lease(config, held, addresses):
             return NO_LEASE
         return self._filtered(link)
+
+    def _missing_gateways(self, config: NetworkConfig) -> list[InterfaceAddress]:
+        """Those of a network's gateways that the node does not have as it is; looked for once for all pods."""
+        if config.name not in self._missing:
+            interface = plan.gateway_interface(config)
+            link = self._state.links.get(interface)
+            there = self._state.addresses(interface) if link and link.is_up else []
+            self._missing[config.name] = [each for each in gateways(config) if each not in there]
+        return self._missing[config.name]
 
     def _filtered(self, link: Link) -> str:
         """Whether the packet filter does what the host veth says, as far as its sets tell."""

@@ -47,6 +47,9 @@ def test_traffic_is_as_the_pod_sees_it(patient: Patient) -> None:
     [
         ("ip link set $VETH nomaster", "unplugged"),
         ("ip link set $VETH down", "down"),
+        ("ip -n web-0 link set eth0 down", "down in the pod"),
+        ("ip -n web-0 address flush dev eth0", "address missing"),
+        ("ip -n web-0 address del 10.22.0.2/16 dev eth0", "address missing"),
         ("ip link del $VETH", "lease without veth (dead)"),
         ("rm /var/lib/cni/networks/podnet/10.22.0.2 /var/lib/cni/networks/podnet/fd00:22::2", "veth without lease"),
         ("nft flush set bridge cni-bridge-py attachments", "guard missing"),
@@ -56,10 +59,47 @@ def test_traffic_is_as_the_pod_sees_it(patient: Patient) -> None:
 def test_what_is_wrong_is_in_words(breaks: str, state: str, patient: Patient) -> None:
     veth = listed(patient)[0]["hostVeth"]
     patient.sh(breaks.replace("$VETH", veth))
-    states = {each["state"] for each in listed(patient) if "10.22.0.2" in each["addresses"][0]}
+    states = {each["state"] for each in listed(patient) if each["pod"] != "web-1"}
     assert states == {state}
     if "nft" not in breaks:
         assert [each["state"] for each in listed(patient, "--pod", "web-1")] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "state"),
+    [
+        ("ip link set cni0 down", "bridge down"),
+        ("ip link del cni0", "unplugged"),
+        ("ip address flush dev cni0 scope global", "gateway missing"),
+        ("ip address del 10.22.0.1/16 dev cni0", "gateway missing"),
+        ("ip address del fd00:22::1/64 dev cni0", "gateway missing"),
+    ],
+)
+def test_what_is_wrong_with_what_pods_share_is_wrong_with_each(breaks: str, state: str, patient: Patient) -> None:
+    patient.sh(breaks)
+    assert [each["state"] for each in listed(patient)] == [state, state]
+    patient.node.run(PROGRAM, "mend")
+    assert [each["state"] for each in listed(patient)] == ["ok", "ok"]
+
+
+def test_a_gateway_that_no_pod_has_yet_is_not_missed(make_patient: Callable[..., Patient]) -> None:
+    """Of a range set with two subnets, the bridge gets the second's gateway with the second's first pod."""
+    ranges = [[{"subnet": "10.22.0.0/16"}, {"subnet": "10.23.0.0/16"}]]
+    patient = make_patient(ipam={"type": "host-local", "ranges": ranges})
+    assert [each["state"] for each in listed(patient)] == ["ok", "ok"]
+
+
+def test_an_interface_that_is_to_be_down(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(disableContainerInterface=True, ipam={}, isDefaultGateway=False, ipMasq=False)
+    assert [each["state"] for each in listed(patient)] == ["ok", "ok"]
+
+
+def test_nothing_is_said_to_be_nothing(make_patient: Callable[..., Patient]) -> None:
+    patient = make_patient(0)
+    assert listed(patient) == []
+    assert patient.node.run(PROGRAM, "list").stdout == "no attachments: no pod of ours is here\n"
+    for option in ("--network=nosuch", "--pod=nosuch"):
+        assert "`list` alone shows all" in patient.node.run(PROGRAM, "list", option).stdout
 
 
 def test_pods_of_the_reference_on_the_same_directory(patient: Patient) -> None:
@@ -110,6 +150,9 @@ def test_the_table(patient: Patient) -> None:
 
 
 def test_it_watches(patient: Patient) -> None:
-    done = patient.node.run("timeout", "--signal=INT", "5", PROGRAM, "list", "--watch", "0.3", check=False)
-    assert done.stdout.count("default/web-0") >= 1
-    assert "Traceback" not in done.stderr
+    for number in ("INT", "TERM"):
+        # Into a pipe one table comes after another, and the first of them at once.
+        argv = ("timeout", f"--signal={number}", "5", PROGRAM, "list", "--watch", "0.3")
+        done = patient.node.run(*argv, check=False)
+        assert done.stdout.count("default/web-0") > 1
+        assert done.stderr == ""

@@ -9,9 +9,9 @@ from shlex import quote
 from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.kernel.rtnetlink import Link
-from cni_bridge_py.node import networks
+from cni_bridge_py.node import inside, networks
 from cni_bridge_py.node.answers import Finding, Node, Trouble, counted, does_not_apply, told
-from cni_bridge_py.node.attachments import DOWN, UNPLUGGED
+from cni_bridge_py.node.attachments import DOWN, NO_ADDRESS, POD_DOWN, UNPLUGGED
 from cni_bridge_py.wiring import plan
 
 MOST_PORTS = 1023
@@ -152,8 +152,22 @@ def pods_plugged_in(node: Node) -> Finding:
         )
         for each in wrong
     ]
+    troubles += [trouble for config in in_use(node) for trouble in _wrong_inside(node, config)]
     troubles += [trouble for config in in_use(node) for trouble in _wrong_ports(node, config)]
     return told(troubles, counted(len(node.pods), "pod"))
+
+
+def _wrong_inside(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
+    for each in node.of(config):
+        who = f"{each.ifname} of {each.pod or each.container_id}"
+        if each.state == POD_DOWN:
+            found, meaning = f"{who} is down in the pod", "that pod reaches nothing"
+        elif each.state == NO_ADDRESS:
+            lost = [str(lease.ip) for lease in each.leases if lease.ip not in each.ips or not each.networks]
+            found, meaning = f"{who} has lost {', '.join(lost)}", "that pod is not reached by this address"
+        else:
+            continue
+        yield Trouble(found, meaning, inside.commands(node.state, config, each))
 
 
 def _wrong_ports(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
