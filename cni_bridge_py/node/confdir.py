@@ -32,7 +32,7 @@ class NetworkFile:
         """The JSON object in it; empty where there is none."""
         try:
             document = json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return document if isinstance(document, dict) else {}
 

@@ -17,7 +17,7 @@ QUESTIONS = [
     Question("status", "Would the plugin serve a new pod (STATUS)?", runtime.status_well),
     Question("kernel", "Does the kernel have what the configuration needs?", others.kernel_able),
     Question("bridge", "Is the bridge there and up?", bridge.bridge_up),
-    Question("plugged", "Is each pod's cable plugged into its bridge?", bridge.pods_plugged_in),
+    Question("plugged", "Is each pod plugged into its bridge, as its ADD left it?", bridge.pods_plugged_in),
     Question("ports", "Does the bridge have ports left?", bridge.ports_left),
     Question("mac", "Does the bridge keep its MAC?", bridge.bridge_mac_pinned),
     Question("gateway", "Does the bridge have the pods' gateway?", bridge.gateway_there),
@@ -55,9 +55,12 @@ def examine(node: Node) -> Iterator[Asked]:
     for question in QUESTIONS:
         try:
             yield Asked(question, question.ask(node))
-        except (OSError, CniError) as error:
-            reason = error.msg if isinstance(error, CniError) else f"{error.filename or 'kernel'}: {error.strerror}"
-            yield Asked(question, Finding(Answer.UNKNOWN, reason))
+        except CniError as error:
+            yield Asked(question, Finding(Answer.UNKNOWN, error.msg))
+        except OSError as error:
+            yield Asked(question, Finding(Answer.UNKNOWN, f"{error.filename or 'kernel'}: {error.strerror}"))
+        except Exception as error:  # whatever this one came upon, the others are asked
+            yield Asked(question, Finding(Answer.UNKNOWN, f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 
 def exit_status(findings: list[Finding]) -> int:

@@ -330,10 +330,17 @@ def _is_within(value: IPAddress, bounds: list[str]) -> bool:
 def _nft(*words: str) -> list[Json]:
     if not shutil.which("nft"):
         raise CannotLook("there is no command nft here, which lists the rules: apt-get install nftables")
-    done = subprocess.run(["nft", "-j", *words], capture_output=True, text=True, timeout=SECONDS)
-    if done.returncode != 0:
-        raise CannotLook(f"nft {' '.join(words)}: {done.stderr.strip().splitlines()[0] if done.stderr else 'failed'}")
-    found: list[Json] = json.loads(done.stdout)["nftables"]
+    command = f"nft -j {' '.join(words)}"
+    try:
+        done = subprocess.run(command.split(), capture_output=True, text=True, timeout=SECONDS)
+        if done.returncode != 0:
+            reason = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit status {done.returncode}"
+            raise CannotLook(f"{command}: {reason}")
+        found: list[Json] = json.loads(done.stdout)["nftables"]
+    except subprocess.TimeoutExpired:
+        raise CannotLook(f"{command}: no answer in {SECONDS} s") from None
+    except (ValueError, LookupError):
+        raise CannotLook(f"{command}: its answer is no list of rules") from None
     return found
 
 

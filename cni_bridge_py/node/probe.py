@@ -9,14 +9,14 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from netaddr import IPAddress
 
 from cni_bridge_py.addresses import parse_address
-from cni_bridge_py.cni.errors import CniError
+from cni_bridge_py.cni.errors import KERNEL_REFUSED, CniError
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.node import networks
 from cni_bridge_py.node.answers import Answer, Finding, Node, Question, Trouble, does_not_apply, told, yes
@@ -34,7 +34,17 @@ TABLE = "cni-bridge-py-doctor"
 
 def try_out(node: Node) -> list[Asked]:
     """Make two pods on each network of ours, and ask what they reach; they are gone afterwards."""
-    return [asked for config in node.configs for asked in _try_network(node, config)]
+    found: list[Asked] = []
+    for config in node.configs:
+        try:
+            for each in _try_network(node, config):
+                found.append(each)
+        except (CniError, OSError) as error:
+            text = f"Was all of that tried on network {config.name}, and taken back?"
+            reason = error.msg if isinstance(error, CniError) else str(error)
+            trouble = Trouble(reason, "what was made to try it may be left behind", [node.mend])
+            found.append(Asked(Question("ping-end", text, lambda _: does_not_apply("")), told([trouble], "")))
+    return found
 
 
 def _try_network(node: Node, config: NetworkConfig) -> Iterator[Asked]:
@@ -126,7 +136,9 @@ def _dnat(address: str, target: IPAddress) -> Iterator[None]:
 
 
 def _nft(text: str) -> None:
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True, capture_output=True)
+    done = subprocess.run(["nft", "-f", "-"], input=text, text=True, capture_output=True)
+    if done.returncode != 0:
+        raise CniError(KERNEL_REFUSED, f"nft: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
 
 
 @contextmanager
@@ -134,12 +146,17 @@ def _attached(node: Node, config: NetworkConfig) -> Iterator[tuple[Pod, list[IPA
     """A pod on the network as a runtime makes it, and its addresses. Raises CniError where the plugin refuses."""
     pod = Pod("doctor", f"doctor-{secrets.token_hex(8)}")
     raw = node.raw(config)
-    try:
-        result = _call(node, "ADD", pod, raw)
-        yield pod, [parse_address(ip["address"]).ip for ip in result.get("ips", [])]
-    finally:
-        _call(node, "DEL", pod, raw)
-        pod.close()
+    with closing(pod):
+        try:
+            result = _call(node, "ADD", pod, raw)
+        except CniError:
+            with suppress(CniError):  # why there is no pod is what is asked
+                _call(node, "DEL", pod, raw)
+            raise
+        try:
+            yield pod, [parse_address(ip["address"]).ip for ip in result.get("ips", [])]
+        finally:
+            _call(node, "DEL", pod, raw)
 
 
 def _call(node: Node, verb: str, pod: Pod, raw: dict[str, Any]) -> dict[str, Any]:

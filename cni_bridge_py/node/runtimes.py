@@ -104,7 +104,7 @@ def _containerds() -> Iterator[Runtime | str]:
     if installed and all(config != CONTAINERD_CONFIG for _, config, _ in running):
         running.append((installed, CONTAINERD_CONFIG, 0.0))
     for command, config, started in running:
-        yield _containerd(command, config, started)
+        yield from _containerd(command, config, started)
 
 
 def _running_containerds() -> Iterator[tuple[str, Path, float]]:
@@ -127,21 +127,25 @@ def _config_of(words: list[str]) -> Path:
     return CONTAINERD_CONFIG
 
 
-def _containerd(command: str, config: Path, started: float) -> Runtime | str:
+def _containerd(command: str, config: Path, started: float) -> Iterator[Runtime | str]:
     owners = [(name, unit) for folder, name, unit in DISTRIBUTIONS if config.is_relative_to(folder)]
     name, unit = owners[0] if owners else ("containerd", "containerd")
     arguments = ["--config", str(config)] if config.exists() else []
     told = _toml(_output(command, *arguments, "config", "dump"))
-    disabled = told.get("disabled_plugins", [])
-    if "cri" in disabled or any(each in disabled for each in CRI_PLUGINS):
-        return f"{name}: runs no pods, its CRI plugin is disabled in {config} (as docker's package does)"
+    if config.exists() and not told:
+        yield f"{name}: it cannot read {config} (see containerd config dump), so its defaults are taken"
+        told = _toml(_output(command, "config", "default"))
+    disabled = _texts(told.get("disabled_plugins"))
+    if any(each in disabled for each in ("cri", *CRI_PLUGINS)):
+        yield f"{name}: runs no pods, its CRI plugin is disabled in {config} (as docker's package does)"
+        return
     cni: dict[str, Any] = {}
     for plugin in CRI_PLUGINS:
-        cni |= told.get("plugins", {}).get(plugin, {}).get("cni", {})
-    folders = cni.get("bin_dirs") or [cni.get("bin_dir") or BIN_DIR]
+        cni |= _table(told, "plugins", plugin, "cni")
+    folders = _paths(cni.get("bin_dirs")) or _paths(cni.get("bin_dir")) or (BIN_DIR,)
     changed = started and config.exists() and config.stat().st_mtime > started
     restart = f"{config} was changed after it was started" if changed else ""
-    return Runtime(name, tuple(map(Path, folders)), Path(cni.get("conf_dir") or CONF_DIR), unit=unit, restart=restart)
+    yield Runtime(name, folders, _path(cni.get("conf_dir")), unit=unit, restart=restart)
 
 
 # CRI-O
@@ -150,9 +154,9 @@ def _containerd(command: str, config: Path, started: float) -> Runtime | str:
 def _crio() -> Iterator[Runtime]:
     command = shutil.which("crio")
     if command:
-        network = _toml(_output(command, "config")).get("crio", {}).get("network", {})
-        folders = network.get("plugin_dirs") or CRIO_BIN_DIRS
-        yield Runtime("CRI-O", tuple(map(Path, folders)), Path(network.get("network_dir") or CONF_DIR), unit="crio")
+        network = _table(_toml(_output(command, "config")), "crio", "network")
+        folders = _paths(network.get("plugin_dirs")) or CRIO_BIN_DIRS
+        yield Runtime("CRI-O", folders, _path(network.get("network_dir")), unit="crio")
 
 
 # Distributions with a containerd of their own, which is found above where it runs
@@ -184,25 +188,29 @@ def _podman() -> Iterator[Runtime | str]:
         return
     network: dict[str, Any] = {}
     for file in (*CONTAINERS_CONF, *sorted(Path(f"{CONTAINERS_CONF[-1]}.d").glob("*.conf"))):
-        network |= _toml(_text(file)).get("network", {})
+        network |= _table(_toml(_text(file)), "network")
     chosen = network.get("network_backend") or _text(PODMAN_BACKEND).strip()
     if chosen == "cni" or (not chosen and not any(map(Path.exists, NETAVARK))):
-        folders = tuple(map(Path, network.get("cni_plugin_dirs") or PODMAN_BIN_DIRS))
-        yield Runtime("podman", folders, Path(network.get("network_config_dir") or CONF_DIR), lists_only=True)
+        folders = _paths(network.get("cni_plugin_dirs")) or PODMAN_BIN_DIRS
+        yield Runtime("podman", folders, _path(network.get("network_config_dir")), lists_only=True)
     else:
         yield 'podman: uses no CNI plugins (network_backend = "cni" in containers.conf(5) has it use them)'
 
 
+# What others write is taken as far as it can be understood
+
+
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL).stdout
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    return done.stdout.decode(errors="replace")
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(errors="replace")
     except OSError:
         return ""
 
@@ -212,3 +220,22 @@ def _toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return {}
+
+
+def _table(told: Any, *keys: str) -> dict[str, Any]:
+    """The table within tables; an empty one where there is none."""
+    for key in keys:
+        told = told.get(key) if isinstance(told, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
+def _texts(told: Any) -> list[str]:
+    return [each for each in (told if isinstance(told, list) else [told]) if each and isinstance(each, str)]
+
+
+def _paths(told: Any) -> tuple[Path, ...]:
+    return tuple(map(Path, _texts(told)))
+
+
+def _path(told: Any) -> Path:
+    return (*_paths(told), CONF_DIR)[0]

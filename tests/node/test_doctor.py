@@ -51,6 +51,15 @@ CASES = {
     "the bridge is gone": Case("bridge", "ip link del cni0", "no bridge cni0", ("pods4", "pods6", "world4")),
     "a pod is unplugged": Case("plugged", f"ip link set {VETH} nomaster", "unplugged", ("pods4", "world4")),
     "a pod's cable is down": Case("plugged", f"ip link set {VETH} down", "is down", ("pods4", "world4")),
+    "a pod's interface is down": Case(
+        "plugged", "ip -n web-0 link set eth0 down", "eth0 of default/web-0 is down in the pod", ("pods4", "world4")
+    ),
+    "a pod has lost its addresses": Case(
+        "plugged", "ip -n web-0 address flush dev eth0", "has lost 10.22.0.2, fd00:22::2", ("pods4", "pods6", "world4")
+    ),
+    "a pod has lost one address": Case(
+        "plugged", "ip -n web-0 address del 10.22.0.2/16 dev eth0", "has lost 10.22.0.2", ("pods4", "world4")
+    ),
     "a pod is in another bridge": Case(
         "plugged", f"ip link add other type bridge; ip link set {VETH} master other", "unplugged", ("pods4", "world4")
     ),
@@ -460,6 +469,45 @@ def test_trying_tells_what_questions_cannot(patient: Patient) -> None:
     examined = patient.doctor("--ping")
     assert examined["ping-uplink4"]["answer"] == "no"
     assert "192.0.2.1" in examined["ping-uplink4"]["troubles"][0]["found"]
+
+
+def test_what_trying_cannot_take_back_is_told(patient: Patient) -> None:
+    """A plugin that answers no DEL: the rest is told, too."""
+    patient.sh(
+        "cd /opt/cni/bin; cp -P cni-bridge-py real; rm cni-bridge-py;"
+        "printf '#!/bin/sh\\n[ $CNI_COMMAND != DEL ] || exit 1\\nexec /opt/cni/bin/real\\n' > cni-bridge-py;"
+        "chmod +x cni-bridge-py"
+    )
+    printed = json.loads(patient.node.run("/opt/cni/bin/real", "doctor", "--json", "--ping", check=False).stdout)
+    answers = {each["key"]: each["answer"] for each in printed["questions"]}
+    assert (answers["bridge"], answers["ping-pod4"], answers["ping-end"]) == ("yes", "yes", "no")
+    assert printed["commands"] == ["/opt/cni/bin/real mend"]
+
+
+def put_nft(patient: Patient, script: str) -> None:
+    """Have another nft in the doctor's way."""
+    patient.node.write("/usr/local/bin/nft", f"#!/bin/sh\n{script}\n")
+    patient.sh("chmod +x /usr/local/bin/nft")
+
+
+def test_trying_is_taken_back_when_a_signal_ends_it(patient: Patient) -> None:
+    before = patient.node.snapshot()
+    # The Service is made when both pods are there.
+    put_nft(patient, '[ $1 != -f ] || { : > /run/begun; exec sleep 1000; }; exec /usr/sbin/nft "$@"')
+    patient.sh(
+        f"{PROGRAM} doctor --ping > /dev/null & until [ -e /run/begun ]; do sleep 0.1; done; kill $!; wait $! || true"
+    )
+    assert patient.node.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "script", ["echo nothing", "exit 3", "kill -9 $$", "echo '[]'", 'echo \'{"nftables": [{"chain": 7}]}\'']
+)
+def test_a_question_that_cannot_be_asked_keeps_no_other_from_it(script: str, patient: Patient) -> None:
+    put_nft(patient, script)
+    examined = patient.doctor()
+    assert [key for key, each in examined.items() if each["answer"] == "could not look"] == ["filter"]
+    assert len(examined["filter"]["found"].splitlines()) == 1
 
 
 def test_its_text_ends_with_what_to_type(patient: Patient) -> None:
