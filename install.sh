@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the plugin, and has it put where a container runtime looks for it.
 # Here is what building takes: a Python, packages, libraries. What happens to the node is in cni_bridge_py/installer/.
+[ -f "$0" ] || { echo 'install.sh: run it in a checkout: ./install.sh' >&2 && exit 1; } # curl ... | sh
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh install.sh
 set -euo pipefail
 shopt -s nullglob
@@ -8,7 +9,7 @@ export LC_ALL=C
 umask 022
 
 readonly PLUGIN=cni-bridge-py
-checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+checkout=$(dirname "$(realpath "$0")")
 readonly checkout
 readonly venv=$checkout/.build/venv
 readonly dist=$checkout/.build/dist
@@ -78,6 +79,7 @@ parse_arguments() {
             --subnet | --mtu | --conf | --bin-dir | --conf-dir | --prefix | --image | --config | --kind) ;;
             *) fail "there is no option $option that takes a value" "try ./install.sh --help" ;;
             esac
+            [ -n "$value" ] || fail "$option needs a value" "try ./install.sh --help"
             set -- "$value" "$@"
         fi
         case $option in

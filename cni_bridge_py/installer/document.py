@@ -10,11 +10,25 @@ from typing import Any
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 
+from cni_bridge_py.config import HOST_LOCAL
 from cni_bridge_py.installer import Refused
 from cni_bridge_py.node.confdir import PLUGIN, Json, alone, ours, plugins
 
 SUBNET_KEYS = ("subnet", "rangeStart", "rangeEnd", "gateway")
 """What belongs to one subnet of `ipam`."""
+
+SMALLEST_MTU, LARGEST_MTU = 68, 65535
+"""Bytes; the least is IPv4's (RFC 791)."""
+
+
+def read_mtu(text: str | None) -> int | None:
+    """The MTU that was asked for, in bytes. Raises Refused for what is none."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and SMALLEST_MTU <= int(text) <= LARGEST_MTU):
+        expected = f"a number of bytes, {SMALLEST_MTU} to {LARGEST_MTU}, and 1280 or more for IPv6"
+        raise Refused(f"--mtu {text}: expected {expected}")
+    return int(text)
 
 
 def read_subnets(texts: Sequence[str]) -> list[IPNetwork]:
@@ -46,10 +60,21 @@ def _read_subnet(text: str) -> IPNetwork:
 
 
 def with_subnets(document: Json, subnets: Sequence[IPNetwork]) -> Json:
-    """The configuration with other subnets; what belonged to the old ones and does not fit the new ones goes."""
+    """The configuration with other subnets; what belonged to the old ones and does not fit the new ones goes.
+
+    Raises Refused where addresses come from another plugin than host-local, or nobody can tell from where.
+    """
     changed = copy.deepcopy(document)
-    ipam = ours(changed).setdefault("ipam", {"type": "host-local"})
+    part = ours(changed)
+    ipam = part["ipam"] = part.get("ipam") or {"type": "host-local"}
+    if not isinstance(ipam, dict) or ipam.get("type") not in HOST_LOCAL:
+        told = ipam.get("type") if isinstance(ipam, dict) else ipam
+        raise Refused(f"--subnet: the addresses of {document.get('name')} come from {told!r}, not from host-local")
     range_sets = ipam.get("ranges") or []
+    if not _are_ranges(range_sets):
+        raise Refused(
+            f"--subnet: ipam.ranges of {document.get('name')} is no list of lists of ranges: take it out first"
+        )
     if len(subnets) == 1 and not range_sets:
         moved = _moved(ipam, subnets[0])
     else:
@@ -59,6 +84,12 @@ def with_subnets(document: Json, subnets: Sequence[IPNetwork]) -> Json:
         ipam.pop(key, None)
     ipam.update(moved)
     return changed
+
+
+def _are_ranges(told: Any) -> bool:
+    return isinstance(told, list) and all(
+        isinstance(ranges, list) and all(isinstance(each, dict) for each in ranges) for ranges in told
+    )
 
 
 def _moved(old: Json, subnet: IPNetwork) -> Json:

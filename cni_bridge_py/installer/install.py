@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cni_bridge_py.config import read_config
 from cni_bridge_py.installer import Refused, plan, program, say, services
 from cni_bridge_py.installer.places import Place
 from cni_bridge_py.installer.plan import Network, Options, Plan
@@ -99,7 +98,7 @@ class Change:
         command = self._stage_command(staging)
         for folder in self._bins:
             self._started[folder] = self._stage_plugin(staging, folder, command)
-            if not os.path.lexists(folder / LOOPBACK):
+            if not (folder / LOOPBACK).exists():
                 staging.link(folder / LOOPBACK, PLUGIN)
                 self.done.append(f"{folder / LOOPBACK} -> {PLUGIN}, for there was no plugin of that name")
         for network in self._plan.networks:
@@ -107,13 +106,18 @@ class Change:
 
     def tell_services(self, shipped: Path, command: Path) -> None:
         """Have other services leave pods' links alone, and `mend` run after them."""
-        bridges = [read_config(confdir.alone(each.document)).bridge for each in self._plan.networks]
+        bridges = [each.config.bridge for each in self._plan.networks if each.config]
         wanted = {path: text.encode() for path, text in services.files(shipped, command, bridges)}
         new = {path: text for path, text in wanted.items() if not path.is_file() or path.read_bytes() != text}
-        with Staging(*{path.parent for path in new}) as staging:
-            for path, text in new.items():
-                staging.write(text, path)
-            staging.commit()
+        try:
+            with Staging(*{path.parent for path in new}) as staging:
+                for path, text in new.items():
+                    staging.write(text, path)
+                staging.commit()
+        except (Refused, OSError) as error:  # pods do without
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self.warnings.append(f"systemd and NetworkManager were not told of pods' links: {reason}")
+            return
         self.done += [f"{path}: {'new' if path in new else 'as it was'}" for path in wanted]
         self.warnings += services.take_notice(new)
 
@@ -143,8 +147,6 @@ class Change:
     def _stage_plugin(self, staging: Staging, folder: Path, command: Path) -> Path:
         """Stage the static executable, or else a link to the command for people; what was started to try it."""
         target, executable = folder / PLUGIN, self._built / PLUGIN
-        if target.is_dir() and not target.is_symlink():
-            raise Refused(f"{target} is a directory: move it away first")
         if not executable.is_file():
             program.need_start(command, "--prefix")
             staging.link(target, self._version / COMMAND)

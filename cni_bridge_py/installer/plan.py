@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.cni.errors import CniError
-from cni_bridge_py.config import HOST_LOCAL, read_config
+from cni_bridge_py.config import HOST_LOCAL, NetworkConfig, read_config
 from cni_bridge_py.installer import Refused, document, places
 from cni_bridge_py.installer.places import Place
 from cni_bridge_py.installer.staging import need_writable
@@ -23,9 +24,6 @@ from cni_bridge_py.node.forwarding import Blocker
 
 SINGLE, LIST, FIREWALL = "10-bridge.conf", "10-bridge.conflist", "10-bridge-firewall.conflist"
 """The shipped configurations, by what they are for: alone, for runtimes that take lists alone, behind FORWARD DROP."""
-
-SMALLEST_MTU, LARGEST_MTU = 68, 65535
-"""Bytes; the least is IPv4's (RFC 791)."""
 
 USUAL_MTU = 1500
 """Bytes, of Ethernet; an uplink with less has something around its packets, as a VPN has."""
@@ -43,7 +41,7 @@ class Options:
     conf_dir: Path | None
     prefix: Path
     subnets: list[str]
-    mtu: int | None
+    mtu: str | None
     conf: str | None
     force: bool
 
@@ -64,6 +62,14 @@ class Network:
     def is_new(self) -> bool:
         """Whether something changes."""
         return not (self.before and self.before.path == self.target and self.before.content == self.content)
+
+    @cached_property
+    def config(self) -> NetworkConfig | None:
+        """What the plugin makes of it; None where it refuses it."""
+        try:
+            return read_config(confdir.alone(self.document))
+        except CniError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,20 @@ def find_places(options: Options) -> list[Place]:
 def make(options: Options, found: list[Place]) -> Plan:
     """Find out what is to be done. Raises Refused where pods would suffer from it, unless that is forced."""
     asked = document.read_subnets(options.subnets)
-    if options.mtu is not None and not SMALLEST_MTU <= options.mtu <= LARGEST_MTU:
-        raise Refused(f"--mtu {options.mtu}: expected {SMALLEST_MTU} to {LARGEST_MTU}, and 1280 or more for IPv6")
+    mtu = document.read_mtu(options.mtu)
     blockers = forwarding.blockers() if os.geteuid() == 0 else []
     plan = Plan(found, [], [])
     faults: list[str] = []
     for conf_dir in dict.fromkeys(each.conf_dir for each in found):
         here = [each for each in found if each.conf_dir == conf_dir]
-        network = _network(options, asked, conf_dir, here, blockers)
+        network = _network(options, asked, mtu, conf_dir, here, blockers)
         plan.networks.append(network)
         faults += _missing_plugins(network, here)
         if network.is_new:
             faults += _faults(network)
             plan.warnings.extend(_bridge_warnings(network))
+        elif reason := _refusal(network):
+            plan.warnings.append(f"no pod gets a network until {network.target} is mended by hand: {reason}")
         plan.warnings.extend(_list_warnings(network, here))
         plan.warnings.extend(_forward_warnings(network, blockers))
     if faults and not options.force:
@@ -110,7 +117,12 @@ def make(options: Options, found: list[Place]) -> Plan:
 
 
 def _network(
-    options: Options, asked: list[IPNetwork], conf_dir: Path, here: list[Place], blockers: list[Blocker]
+    options: Options,
+    asked: list[IPNetwork],
+    mtu: int | None,
+    conf_dir: Path,
+    here: list[Place],
+    blockers: list[Blocker],
 ) -> Network:
     before = next((each for each in confdir.files(conf_dir) if each.is_ours), None)
     name, because = _choose(options, before, here, blockers)
@@ -125,8 +137,8 @@ def _network(
     changed = chosen
     if asked:
         changed = document.with_subnets(changed, asked)
-    if options.mtu is not None:
-        changed = document.with_mtu(changed, options.mtu)
+    if mtu:
+        changed = document.with_mtu(changed, mtu)
     elif not before and (uplink := subnets.uplink_mtu()) and uplink[1] < USUAL_MTU:
         changed = document.with_mtu(changed, uplink[1])
         because.append(f"The pods' MTU is {uplink[1]}, as that of {uplink[0]} (--mtu BYTES changes it)")
@@ -185,23 +197,28 @@ def _delegated(network: Json) -> list[str]:
 
 def _faults(network: Network) -> Iterator[str]:
     """What the plugin itself refuses, and what of the node is in the way."""
-    try:
-        config = read_config(confdir.alone(network.document))
-    except CniError as error:
-        yield f"{network.target.name}: {error.msg}" + (f" ({error.details})" if error.details else "")
+    config = network.config
+    if not config:
+        yield _refusal(network)
         return
     ranges = [each for ranges in (config.ipam.range_sets if config.ipam else []) for each in ranges]
     for line in subnets.in_the_way((IPNetwork(str(each.subnet)) for each in ranges), config.bridge):
         yield f"{line}: --subnet CIDR names another one"
 
 
+def _refusal(network: Network) -> str:
+    """Why the plugin refuses the configuration; empty where it does not."""
+    try:
+        read_config(confdir.alone(network.document))
+    except CniError as error:
+        return f"{network.target.name}: {error.msg}" + (f" ({error.details})" if error.details else "")
+    return ""
+
+
 def _bridge_warnings(network: Network) -> Iterator[str]:
     """What pods of a bridge with another address would get instead of a network."""
-    try:
-        config = read_config(confdir.alone(network.document))
-    except CniError:
-        return
-    if not config.is_gateway or config.force_address or not config.ipam:
+    config = network.config
+    if not config or not config.is_gateway or config.force_address or not config.ipam:
         return
     gateways = [_gateway(ranges[0]) for ranges in config.ipam.range_sets]
     for address in subnets.addresses_of(config.bridge):

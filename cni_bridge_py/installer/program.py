@@ -53,9 +53,19 @@ def _call(
     program: Path, verb: str, config: dict[str, Any], bin_dirs: Iterable[Path]
 ) -> subprocess.CompletedProcess[str]:
     environment = {"CNI_COMMAND": verb, "CNI_PATH": ":".join(map(str, bin_dirs))}
-    return subprocess.run(
-        [program], env=environment, input=json.dumps(config), capture_output=True, text=True, timeout=SECONDS
-    )
+    command = [str(program)]
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            input=json.dumps(config),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise Refused(f"the plugin that was built does not answer: {verb} was given up after {SECONDS} s") from None
 
 
 def _why_not_started(program: Path, error: OSError, option: str) -> str:

@@ -40,9 +40,11 @@ def files(shipped: Path, command: Path, bridges: Iterable[str]) -> Iterator[tupl
             yield path, reload
 
 
-def installed() -> list[Path]:
-    """Those of the files that are on this node."""
-    return [path for path in (dropins.NETWORKD, dropins.NETWORK_MANAGER, UNIT, *_reload_paths()) if path.exists()]
+def installed(command: Path) -> list[Path]:
+    """Those of the files that are on this node; none where they are of another installation than that command's."""
+    if UNIT.is_file() and f"{command} mend" not in UNIT.read_text():
+        return []
+    return [path for path in (dropins.NETWORKD, dropins.NETWORK_MANAGER, UNIT, *_reload_paths()) if path.is_file()]
 
 
 def take_notice(paths: Iterable[Path]) -> Iterator[str]:

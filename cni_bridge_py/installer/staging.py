@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -56,35 +56,40 @@ class Staging:
     def copy(self, source: Path, target: Path) -> Path:
         """Stage a program; where it is until `commit`."""
         staged = self._new(target)
-        shutil.copyfile(source, staged)
-        staged.chmod(0o755)
-        _sync(staged)
+        with _about(target):
+            shutil.copyfile(source, staged)
+            staged.chmod(0o755)
+            _sync(staged)
         return staged
 
     def tree(self, source: Path, target: Path) -> Path:
         """Stage a directory of programs and libraries."""
         staged = self._new(target)
-        try:
-            shutil.copytree(source, staged, symlinks=True)
-        except shutil.Error as errors:
-            _, _, reason = errors.args[0][0]
-            raise Refused(f"{target}: {reason}") from None
-        for each in (staged, *staged.rglob("*")):
-            if not each.is_symlink():
-                each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
-                _sync(each)
+        with _about(target):
+            try:
+                shutil.copytree(source, staged, symlinks=True)
+            except shutil.Error as errors:
+                _, _, reason = errors.args[0][0]
+                raise Refused(f"{target}: {reason.partition(': ')[0].rpartition('] ')[2]}") from None
+            for each in (staged, *staged.rglob("*")):
+                if not each.is_symlink():
+                    each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
+                    _sync(each)
         return staged
 
     def write(self, content: bytes, target: Path) -> None:
         """Stage a file that everybody may read."""
         staged = self._new(target)
-        staged.write_bytes(content)
-        staged.chmod(0o644)
-        _sync(staged)
+        with _about(target):
+            staged.write_bytes(content)
+            staged.chmod(0o644)
+            _sync(staged)
 
     def link(self, target: Path, to: Path | str) -> None:
         """Stage a symbolic link."""
-        self._new(target).symlink_to(to)
+        staged = self._new(target)
+        with _about(target):
+            staged.symlink_to(to)
 
     def back_up(self, path: Path) -> Path:
         """Give a file a second name, by which no runtime picks it up and under which it stays; that name."""
@@ -97,7 +102,8 @@ class Staging:
         """Put in place what was staged, in that order, and take away the files of `gone`."""
         while self._staged:
             staged, target = self._staged[0]
-            os.replace(staged, target)
+            with _about(target):
+                os.replace(staged, target)
             self._staged.pop(0)
             self._made.clear()
             self._backups.clear()
@@ -107,6 +113,9 @@ class Staging:
             _sync(folder)
 
     def _new(self, target: Path) -> Path:
+        """A name to stage a file under. Raises Refused where nothing can take the target's place."""
+        if target.is_dir() and not target.is_symlink():
+            raise Refused(f"{target} is a directory: move it away first")
         staged = target.with_name(f"{MARK}{secrets.token_hex(4)}.new")
         self._staged.append((staged, target))
         return staged
@@ -124,6 +133,15 @@ class Staging:
             if not any(folder.iterdir()):
                 folder.rmdir()
         self._locks.close()
+
+
+@contextmanager
+def _about(target: Path) -> Iterator[None]:
+    """What the system refuses is told of the file that was to be, rather than of what stood for it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def backup_name(path: Path) -> Path:
@@ -154,13 +172,14 @@ def remove_when_unused(folder: Path) -> bool:
     return True
 
 
-def need_writable(folder: Path, option: str) -> None:
-    """Raise Refused where a directory could not be made or written to, with the option that helps."""
+def need_writable(folder: Path, option: str = "") -> None:
+    """Raise Refused where a directory could not be made or written to, with the option that helps, if one does."""
     ancestor = next(each for each in (folder, *folder.parents) if each.exists())
     if not ancestor.is_dir():
         raise Refused(f"{ancestor} is not a directory")
     if os.statvfs(ancestor).f_flag & os.ST_RDONLY:
-        raise Refused(f"{ancestor} is on a read-only file system: {option} names another place")
+        way_out = f"{option} names another place" if option else "mount it writable first"
+        raise Refused(f"{ancestor} is on a read-only file system: {way_out}")
     if not os.access(ancestor, os.W_OK | os.X_OK):
         raise Refused(f"you may not write to {ancestor}: run it as root (sudo ./install.sh ...)")
 

@@ -41,12 +41,11 @@ def uninstall(options: Options) -> None:
     """Take away what was installed, and say what stays. Raises Refused where that takes other rights."""
     bins, confs = places.find_all(options.bin_dir, options.conf_dir)
     programs = [path for folder in bins for path in _programs(folder)]
-    of_people = (options.prefix / "bin" / PLUGIN, options.prefix / "lib" / PLUGIN, *help_files(options.prefix).values())
-    command = [path for path in of_people if _exists(path)]
+    command = list(_of_people(options.prefix))
     files = [each for folder in confs for each in confdir.files(folder) if each.is_ours]
     backups = [each for folder in confs for each in confdir.backups(folder)]
     for path in [*programs, *command, *(each.path for each in files)]:
-        need_writable(path.parent, "sudo")
+        need_writable(path.parent)
     networks = [network for each in [*files, *backups] for network in _networks(each)]
     left = Left(networks)
     # The configuration before the plugin: no pod is ever sent to a plugin that is gone.
@@ -55,7 +54,7 @@ def uninstall(options: Options) -> None:
     for path in [*programs, *command]:
         remove(path)
         say(f"Removed {path}")
-    if os.geteuid() == 0 and (told := services.installed()):
+    if os.geteuid() == 0 and command and (told := services.installed(options.prefix / "bin" / PLUGIN)):
         for path in told:
             remove(path)
             say(f"Removed {path}")
@@ -66,7 +65,7 @@ def uninstall(options: Options) -> None:
         for path in [each.path for folder in confs for each in confdir.backups(folder)]:
             remove(path)
             say(f"Removed {path}")
-    elif lines := [*left.lines(), *_backup_lines(confs)]:
+    elif lines := [*left.lines(), *_backup_lines(confs, backups)]:
         say("What stays (--uninstall --purge takes it, too):")
         for line in lines:
             say(f"  {line}")
@@ -98,8 +97,13 @@ def _is_ours(plugin: Path) -> bool:
     return plugin.is_file() and OWN_BYTES in plugin.read_bytes()
 
 
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
+def _of_people(prefix: Path) -> Iterator[Path]:
+    """What is ours of the command for people: the link to it, its versions, its help."""
+    if _is_ours(prefix / "bin" / PLUGIN):
+        yield prefix / "bin" / PLUGIN
+    if (prefix / "lib" / PLUGIN).is_dir():
+        yield prefix / "lib" / PLUGIN
+    yield from (path for path in help_files(prefix).values() if path.is_file())
 
 
 def _remove_configuration(file: NetworkFile, options: Options, something_stays: bool) -> None:
@@ -120,10 +124,12 @@ def _networks(file: NetworkFile) -> Iterator[NetworkConfig]:
         return  # nothing was ever made with it
 
 
-def _backup_lines(confs: list[Path]) -> Iterator[str]:
+def _backup_lines(confs: list[Path], earlier: list[NetworkFile]) -> Iterator[str]:
+    known = {each.path for each in earlier}
     for folder in confs:
         for each in confdir.backups(folder):
-            yield f"{each.path}: a configuration of an earlier time"
+            what = "a configuration of an earlier time" if each.path in known else "what was removed just now"
+            yield f"{each.path}: {what}"
 
 
 class Left:

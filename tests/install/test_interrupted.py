@@ -110,6 +110,8 @@ def test_a_full_disk(installer: Installer, folder: str) -> None:
     done = installer.run("--no-build", f"--bin-dir={BIN}", f"--conf-dir={CONF}", "--subnet=10.99.0.0/16")
     assert done.returncode == 1, done
     assert "No space left on device" in done.stderr
+    assert f"install.sh: {folder}" in done.stderr
+    assert ".new" not in done.stderr
     assert "Traceback" not in done.stderr
     assert installer.contents() == before
 

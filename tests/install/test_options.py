@@ -64,6 +64,7 @@ def test_the_demo_alone_takes_no_option_of_installing(installer: Installer, opti
         (["-x"], "there is no option -x"),
         (["--subnet"], "--subnet needs a value"),
         (["--subnet="], "--subnet needs a value"),
+        (["--kind="], "--kind needs a value"),
         (["--conf", "--force"], "--conf needs a value"),
     ],
 )
@@ -98,6 +99,19 @@ def test_help_tells_every_option(installer: Installer, option: str) -> None:
 def test_help_of_a_script_that_sh_runs(installer: Installer) -> None:
     said = installer.node.run("sh", installer.checkout / "install.sh", "--help").stdout
     assert said == installer.succeed("--help")
+
+
+def test_help_of_a_script_that_a_link_leads_to(installer: Installer) -> None:
+    (installer.node.directory / "link").symlink_to(installer.checkout / "install.sh")
+    said = installer.node.run("sh", "-c", f"cd /; {installer.node.directory}/link --help").stdout
+    assert said == installer.succeed("--help")
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_script_that_comes_through_a_pipe_says_where_it_belongs(installer: Installer, shell: str) -> None:
+    done = installer.node.run(shell, "-c", f"cd /; {shell} < {installer.checkout}/install.sh", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "install.sh: run it in a checkout: ./install.sh\n"
 
 
 def test_a_value_may_follow_an_equals_sign_or_a_space(installer: Installer) -> None:

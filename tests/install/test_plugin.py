@@ -98,9 +98,16 @@ def test_an_executable_of_that_name_is_replaced(installer: Installer) -> None:
     assert installer.version() == "one"
 
 
-def test_a_directory_of_that_name_is_refused(installer: Installer) -> None:
-    installer.path(PLUGIN).mkdir()
-    assert "is a directory: move it away first" in installer.refuse_install()
+@pytest.mark.parametrize(
+    "path",
+    [PLUGIN, "/usr/local/bin/cni-bridge-py", "/usr/local/share/man/man1/cni-bridge-py.1", f"{CONF}/10-bridge.conf"],
+)
+def test_a_directory_of_that_name_is_refused(installer: Installer, path: str) -> None:
+    installer.node.run("mkdir", "-p", f"{path}/somebody's")
+    (installer.dist / "cni-bridge-py.1").write_text("a manual page")
+    assert f"{path} is a directory: move it away first" in installer.refuse_install()
+    assert "There was nothing to uninstall" in installer.uninstall()
+    installer.node.run("test", "-d", f"{path}/somebody's")
 
 
 def test_a_runtime_that_starts_the_plugin_while_it_is_replaced_notices_nothing(installer: Installer) -> None:
@@ -201,6 +208,12 @@ def test_the_loopback_that_is_there_stays(installer: Installer) -> None:
     assert loopback.read_text() == "the reference's"
     installer.uninstall()
     assert loopback.read_text() == "the reference's"
+
+
+def test_a_loopback_that_leads_nowhere_is_none(installer: Installer) -> None:
+    installer.path(f"{BIN}/loopback").symlink_to("gone")
+    installer.install()
+    assert installer.version(f"{BIN}/loopback") == "one"
 
 
 def test_ours_goes_when_we_go(installer: Installer) -> None:

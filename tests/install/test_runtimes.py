@@ -61,6 +61,32 @@ def test_containerd_without_a_configuration(installer: Installer, bare: Path) ->
     assert "containerd: plugins in " in installer.succeed("--no-build", path=bare)
 
 
+def test_a_containerd_that_cannot_read_its_configuration(installer: Installer, bare: Path) -> None:
+    config = '[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\n'
+    put_command(bare, "containerd", f"[ $# = 2 ] || exit 1; cat <<'END'\n{config}END")
+    installer.node.write("/etc/containerd/config.toml", "version = [")
+    said = installer.succeed("--no-build", path=bare)
+    assert "containerd: it cannot read /etc/containerd/config.toml" in said
+    assert "containerd: plugins in /usr/lib/cni, configurations in /etc/cni/net.d" in said
+
+
+@pytest.mark.parametrize(
+    "prints",
+    [
+        "head -c 100 /dev/urandom",
+        "printf 'plugins = 3\\ndisabled_plugins = 7'",
+        "printf '[plugins]\\n\"io.containerd.grpc.v1.cri\" = 7'",
+        "printf '[plugins.\"io.containerd.grpc.v1.cri\".cni]\\nbin_dir = 7\\nconf_dir = [1]\\nbin_dirs = {}'",
+        "exit 1",
+        "kill -9 $$",
+    ],
+)
+def test_a_containerd_that_tells_no_sense_has_the_usual_places(installer: Installer, bare: Path, prints: str) -> None:
+    put_command(bare, "containerd", prints)
+    said = installer.succeed("--no-build", path=bare)
+    assert "containerd: plugins in /opt/cni/bin, configurations in /etc/cni/net.d" in said
+
+
 def test_containerd_2(installer: Installer, bare: Path) -> None:
     prints(bare, "containerd", CONTAINERD_2.format(bin_dir="/opt/first/bin", conf_dir="/etc/cni/two.d"))
     said = installer.succeed("--no-build", path=bare)

@@ -84,3 +84,20 @@ def test_the_manual_page_and_completion_are_where_they_are_looked_for(installer:
     assert installer.node.run("cat", *places.values()).stdout == "".join(places)
     installer.uninstall()
     assert installer.node.run("ls", *places.values(), check=False).stdout == ""
+
+
+def test_a_service_that_cannot_be_told_is_a_warning(installer: Installer) -> None:
+    installer.path(NETWORKD).mkdir()
+    said = installer.install()
+    assert f"WARNING: systemd and NetworkManager were not told of pods' links: {NETWORKD} is a directory" in said
+    assert installer.version() == "1"
+    installer.uninstall()
+    assert installer.path(NETWORKD).is_dir()
+
+
+def test_uninstalling_elsewhere_leaves_the_services_alone(installer: Installer) -> None:
+    installer.install()
+    elsewhere = [f"--{each}=/opt/elsewhere" for each in ("bin-dir", "conf-dir", "prefix")]
+    installer.succeed("--no-build", *elsewhere[:2], f"--prefix={PREFIX}")
+    assert "Removed /etc" not in installer.succeed("--uninstall", *elsewhere)
+    assert all(installer.path(path).exists() for path in ALL)

@@ -81,7 +81,12 @@ def test_a_configuration_that_was_changed_by_hand_is_kept_where_no_runtime_picks
     assert "and kept it as" in said
     assert installer.picked_up() == []
     assert [json.loads(each) for each in installer.backups()] == [edited]
-    assert "a configuration of an earlier time" in said
+    assert "what was removed just now" in said
+    assert "earlier time" not in said
+    installer.write_conf("10-bridge.conf", edited)
+    said = installer.uninstall()
+    assert said.count("what was removed just now") == 1
+    assert said.count("a configuration of an earlier time") == 1
 
 
 def test_what_is_anothers_under_our_names_stays(installer: Installer) -> None:
@@ -116,7 +121,7 @@ def test_it_says_what_stays_and_why(real: Installer) -> None:
     pods = [start_pod(real, name) for name in ("red", "blue")]
     said = real.uninstall()
     assert "2 pods of the network podnet, which keep their network and cannot be stopped by a runtime" in said
-    for line in ("the bridge cni0", "the table inet cni-bridge-py", f"the leases in {LEASES}", "a configuration of an"):
+    for line in ("the bridge cni0", "the table inet cni-bridge-py", f"the leases in {LEASES}", "what was removed"):
         assert line in said
     assert "--purge" in said
     assert pods[0].ping("10.22.0.3")
