@@ -29,7 +29,7 @@ SUBNET = netaddr.IPNetwork("10.22.0.0/16")
 
 def run(executable: str | None) -> int:
     """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
-    need_root("the demo, which makes network namespaces,")
+    need_root("the demo, which makes network namespaces,", "CAP_SYS_ADMIN")
     show = Console()
     plugin = _plugin(executable)
     pods = [Pod("red", "demo-red"), Pod("blue", "demo-blue")]

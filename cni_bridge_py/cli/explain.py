@@ -67,7 +67,7 @@ def _accepted(found: list[Network], path: str | None) -> Network:
 
 def _running(found: list[Network], pod: str) -> list[tuple[Network, Attachment, str]]:
     """The attachments of a pod on this node, with their networks and the paths of their namespaces."""
-    need_root("to look into pods")
+    need_root("to look into pods", "CAP_NET_ADMIN")
     state = State()
     here = [each for each in attachments.find(state, found) if each.host and each.is_ours]
     wanted = [each for each in here if each.pod == pod]

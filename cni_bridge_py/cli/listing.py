@@ -20,7 +20,7 @@ from cni_bridge_py.node.state import State
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the attachments. Takes root; returns the exit status."""
-    need_root("to look into pods")
+    need_root("to look into pods", "CAP_NET_ADMIN")
     if arguments.json:
         print(json.dumps([as_json(each) for each in _wanted(arguments)], indent=2))
         return 0

@@ -31,7 +31,7 @@ WELL, WRONG, DIM = "green", "bold red", "bright_black"
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the node. Takes root; returns the exit status."""
-    need_root("to look into pods")
+    need_root("to look into pods", "CAP_NET_ADMIN")
     found, state = networks.configured(arguments.conf), State()
     drawn = scene(state, found, attachments.find(state, found), f"node {os.uname().nodename}")
     if arguments.svg:

@@ -105,7 +105,7 @@ def _details(found: list[Network], network: str, vlans: list[int], count: int) -
             words += dict.fromkeys(str(one.subnet) for ranges in networks.range_sets(config) for one in ranges)
             words += [f"gateway {plan.gateway_interface(config)}"] if config.vlan and config.is_gateway else []
     words += [f"VLAN {', '.join(map(str, vlans))}"] if vlans else []
-    return " · ".join([*words, counted(count, "pod")])
+    return " · ".join([*dict.fromkeys(words), counted(count, "pod")])
 
 
 def _faults(state: State, found: list[Network], name: str, everybody: list[Attachment]) -> list[str]:
@@ -121,5 +121,6 @@ def _faults(state: State, found: list[Network], name: str, everybody: list[Attac
     faults += [] if link.is_up else ["down"]
     for config in here:
         there = state.addresses(plan.gateway_interface(config))
-        faults += [f"lacks {each}" for each in networks.gateways(config) if each not in there]
+        ips = [ip for pod in everybody if pod.network == config.name for ip in pod.ips]
+        faults += [f"lacks {each}" for each in networks.gateways(config, ips) if each not in there]
     return faults

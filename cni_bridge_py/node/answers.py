@@ -8,10 +8,11 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.node import attachments, runtimes
 from cni_bridge_py.node.attachments import Attachment
-from cni_bridge_py.node.networks import Network, configs
+from cni_bridge_py.node.networks import Network, configs, gateways
 from cni_bridge_py.node.packetfilter import PacketFilter
 from cni_bridge_py.node.runtimes import Runtime
 from cni_bridge_py.node.state import State
@@ -85,6 +86,10 @@ class Node:
     def of(self, config: NetworkConfig) -> list[Attachment]:
         """The pods of a network."""
         return [each for each in self.pods if each.network == config.name]
+
+    def gateways(self, config: NetworkConfig) -> list[InterfaceAddress]:
+        """The addresses that the bridge is to have for the pods that are there."""
+        return gateways(config, [ip for each in self.of(config) for ip in each.ips])
 
     def path(self, config: NetworkConfig) -> str:
         """The file with a configuration."""

@@ -67,7 +67,8 @@ def _steps(state: State, found: list[Network], present: list[Attachment]) -> Ite
     for config in networks.configs(found):
         pods = [each for each in ours if each.network == config.name]
         link = state.links.get(config.bridge)
-        shared = [step for step in networks.shared_steps(config) if not isinstance(step, OF_FILTER)]
+        ips = [ip for each in pods for ip in each.ips]
+        shared = [step for step in networks.shared_steps(config, ips) if not isinstance(step, OF_FILTER)]
         if pods:
             yield from ([_as_it_is(state, step)] for step in shared)
         elif link:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from netaddr import IPAddress
 
 from cni_bridge_py.addresses import InterfaceAddress
 from cni_bridge_py.cni.errors import DECODE_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
@@ -127,18 +129,26 @@ def data_dirs(networks: Iterable[Network]) -> list[str]:
     return list(dict.fromkeys([DEFAULT_DATA_DIR, *configured]))
 
 
-def shared_steps(config: NetworkConfig) -> list[Step]:
+def shared_steps(config: NetworkConfig, pods: Collection[IPAddress]) -> list[Step]:
     """The steps on what this network's pods share, as the next ADD would take them."""
-    ips = plan.with_gateways(config, first_addresses(config))
+    ips = plan.with_gateways(config, first_addresses(config, pods))
     return plan.shared(config, plan.links(config, names.host_veth("", ""), "eth0", ips), ips)
 
 
-def gateways(config: NetworkConfig) -> list[InterfaceAddress]:
-    """The addresses that the bridge is to have."""
-    return plan.gateway_addresses(config, plan.with_gateways(config, first_addresses(config)))
+def gateways(config: NetworkConfig, pods: Collection[IPAddress] | None = None) -> list[InterfaceAddress]:
+    """The addresses that the bridge is to have for pods with these addresses; for any, where none are named."""
+    return plan.gateway_addresses(config, plan.with_gateways(config, first_addresses(config, pods)))
 
 
-def first_addresses(config: NetworkConfig) -> list[IPConfig]:
-    """The addresses of the network's first pod, as an example; none where another plugin gives them."""
-    # An address of every range: each may have a gateway of its own.
-    return host_local.preview([[each] for ranges in range_sets(config) for each in ranges])
+def first_addresses(config: NetworkConfig, pods: Collection[IPAddress] | None = None) -> list[IPConfig]:
+    """The addresses of the network's first pod, as an example; none where another plugin gives them.
+
+    There is one of every range, for each may have a gateway of its own, or of every range that these pods are in. Of a
+    range set that none of them is in the first range counts, from which the next pod gets its address.
+    """
+    chosen = [[one] for ranges in range_sets(config) for one in (ranges if pods is None else _of(ranges, pods))]
+    return host_local.preview(chosen)
+
+
+def _of(ranges: RangeSet, pods: Collection[IPAddress]) -> RangeSet:
+    return [one for one in ranges if any(one.spans(ip) for ip in pods)] or ranges[:1]

@@ -66,7 +66,7 @@ def _try_network(node: Node, config: NetworkConfig) -> Iterator[Asked]:
             yield _pinged(
                 "ping-pod", "Does a pod reach another one?", first, target, "pods do not reach one another", wanted
             )
-        for gateway in networks.gateways(config):
+        for gateway in networks.gateways(config, ips):
             meaning = "pods reach nothing beyond their network"
             yield _pinged("ping-gateway", "Does a pod reach its gateway?", first, gateway.ip, meaning)
         if config.is_default_gateway:

@@ -53,6 +53,13 @@ def test_not_root(
     assert "run it with sudo" in said.err
 
 
+@pytest.mark.parametrize("argv", ["list", "list --json", "map", "mend", "explain --pod default/web-0"])
+def test_a_root_that_may_not_see_the_packet_filter(argv: str, patient: Patient) -> None:
+    """It sees no guards either, and would call each pod unguarded."""
+    confined = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    assert "takes CAP_NET_ADMIN" in refused(patient.node, *confined, PROGRAM, *argv.split())
+
+
 def test_the_demo_without_what_it_takes(patient: Patient) -> None:
     assert "CAP_SYS_ADMIN" in refused(patient.node, *WITHOUT_ADMIN, PROGRAM, "demo")
 

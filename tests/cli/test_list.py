@@ -87,6 +87,8 @@ def test_a_gateway_that_no_pod_has_yet_is_not_missed(make_patient: Callable[...,
     ranges = [[{"subnet": "10.22.0.0/16"}, {"subnet": "10.23.0.0/16"}]]
     patient = make_patient(ipam={"type": "host-local", "ranges": ranges})
     assert [each["state"] for each in listed(patient)] == ["ok", "ok"]
+    assert "lacks" not in patient.node.run(PROGRAM, "map").stdout
+    assert "nothing to mend" in patient.node.run(PROGRAM, "mend").stdout
 
 
 def test_an_interface_that_is_to_be_down(make_patient: Callable[..., Patient]) -> None:

@@ -226,6 +226,7 @@ def test_a_healthy_node_is_told_to_be_well(make_patient: Callable[..., Patient])
         {"ipam": IPV4, "isDefaultGateway": False, "ipMasq": False},
         {"ipam": {}, "isDefaultGateway": False, "ipMasq": False},
         {"portIsolation": True, "mtu": 1400},
+        {"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.22.0.0/16"}, {"subnet": "10.23.0.0/16"}]]}},
         {"nonMasqueradeCIDRs": [f"10.{number}.0.0/16" for number in range(40)]},
     ],
 )
@@ -317,6 +318,13 @@ def test_a_range_full_of_leases_of_nobody_is_emptied(holder: str, make_patient: 
     assert patient.doctor().wrong == []
     patient.add("new")
     assert patient.is_well()
+
+
+def test_many_pods_are_told_in_a_line(patient: Patient) -> None:
+    patient.sh("for link in $(ip -br link show master cni0 | cut -d @ -f 1); do ip link set $link nomaster; done")
+    examined = patient.doctor()
+    assert "(and 1 more) are unplugged" in examined.told("plugged")
+    assert len(examined["plugged"]["troubles"]) == 1
 
 
 def test_two_pods_with_one_address(patient: Patient) -> None:

@@ -9,7 +9,7 @@ from shlex import quote
 from cni_bridge_py.addresses import InterfaceAddress, overlap
 from cni_bridge_py.config import NetworkConfig
 from cni_bridge_py.kernel.rtnetlink import Link
-from cni_bridge_py.node import inside, networks
+from cni_bridge_py.node import inside
 from cni_bridge_py.node.answers import Finding, Node, Trouble, counted, does_not_apply, told
 from cni_bridge_py.node.attachments import DOWN, NO_ADDRESS, POD_DOWN, UNPLUGGED
 from cni_bridge_py.wiring import plan
@@ -60,10 +60,10 @@ def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
 
 def gateway_there(node: Node) -> Finding:
     """Whether each bridge has the pods' gateways as its addresses."""
-    asked = [config for config in in_use(node) if networks.gateways(config) and _has_pods_or_addresses(node, config)]
+    asked = [config for config in in_use(node) if node.gateways(config) and _has_pods_or_addresses(node, config)]
     if not asked:
         return does_not_apply(NO_BRIDGE_YET if not in_use(node) else "no network here has the bridge for its gateway")
-    told_well = ", ".join(str(each) for config in asked for each in networks.gateways(config))
+    told_well = ", ".join(str(each) for config in asked for each in node.gateways(config))
     return told((trouble for config in asked for trouble in _no_gateway(node, config)), told_well)
 
 
@@ -72,7 +72,7 @@ def _has_pods_or_addresses(node: Node, config: NetworkConfig) -> bool:
 
 
 def _no_gateway(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
-    name, wanted = plan.gateway_interface(config), networks.gateways(config)
+    name, wanted = plan.gateway_interface(config), node.gateways(config)
     there = node.state.addresses(name)
     missing = [each for each in wanted if each not in there]
     if not missing:
@@ -145,13 +145,12 @@ def pods_plugged_in(node: Node) -> Finding:
     """Whether each pod's cable is in its bridge, up, and set as the configuration says."""
     if not node.pods:
         return does_not_apply("there is no pod of ours")
-    wrong = [each for each in node.pods if each.state in (UNPLUGGED, DOWN)]
-    troubles = [
-        Trouble(
-            f"{each.host} of {each.pod or each.container_id} is {each.state}", "that pod reaches nothing", [node.mend]
-        )
-        for each in wrong
-    ]
+    troubles = []
+    for state in (UNPLUGGED, DOWN):
+        wrong = [f"{each.host} of {each.pod or each.container_id}" for each in node.pods if each.state == state]
+        if wrong:
+            meaning = "that pod reaches nothing" if len(wrong) == 1 else "these pods reach nothing"
+            troubles.append(Trouble(f"{_first_of(wrong)} {state}", meaning, [node.mend]))
     troubles += [trouble for config in in_use(node) for trouble in _wrong_inside(node, config)]
     troubles += [trouble for config in in_use(node) for trouble in _wrong_ports(node, config)]
     return told(troubles, counted(len(node.pods), "pod"))
@@ -171,11 +170,17 @@ def _wrong_inside(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
 
 
 def _wrong_ports(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
-    for each in node.of(config):
-        link = node.state.links[each.host]
-        if config.hairpin_mode and link.master and not link.hairpin:
-            meaning = "the pod does not reach itself through a Service"
-            yield Trouble(f"bridge port {each.host} is not in hairpin mode", meaning, [node.mend])
-        if config.port_isolation and link.master and not link.isolated:
-            meaning = "the pod reaches other pods, from which it is to be isolated"
-            yield Trouble(f"bridge port {each.host} is not isolated", meaning, [node.mend])
+    ports = [link for each in node.of(config) if (link := node.state.links[each.host]).master]
+    through = [f"bridge port {link.name}" for link in ports if config.hairpin_mode and not link.hairpin]
+    if through:
+        meaning = "a pod does not reach itself through a Service"
+        yield Trouble(f"{_first_of(through)} not in hairpin mode", meaning, [node.mend])
+    open_ports = [f"bridge port {link.name}" for link in ports if config.port_isolation and not link.isolated]
+    if open_ports:
+        meaning = "a pod reaches other pods, from which it is to be isolated"
+        yield Trouble(f"{_first_of(open_ports)} not isolated", meaning, [node.mend])
+
+
+def _first_of(names: list[str]) -> str:
+    """Of many the first: `vethx of shop/web (and 249 more) are`."""
+    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more) are"
