@@ -20,6 +20,8 @@ class Place:
 
     runtime: Runtime
     bin_dir: Path
+    elsewhere: str = ""
+    """Where the runtime itself looks, if that is not here."""
 
     @property
     def conf_dir(self) -> Path:
@@ -39,7 +41,10 @@ def find(bin_dir: Path | None, conf_dir: Path | None) -> list[Place]:
         bins, confs = bin_dir or BIN_DIR, conf_dir or CONF_DIR
         say(f"No container runtime was found: most look for plugins in {BIN_DIR} and for configurations in {CONF_DIR}")
         return [Place(Runtime("whatever comes", (bins,), confs), bins)]
-    return [replace(each, runtime=_overridden(each.runtime, bin_dir, conf_dir)) for each in places]
+    return [
+        replace(each, runtime=_overridden(each.runtime, bin_dir, conf_dir), elsewhere=_elsewhere(each, conf_dir))
+        for each in places
+    ]
 
 
 def find_all(bin_dir: Path | None, conf_dir: Path | None) -> tuple[list[Path], list[Path]]:
@@ -55,6 +60,13 @@ def find_all(bin_dir: Path | None, conf_dir: Path | None) -> tuple[list[Path], l
 
 def _overridden(runtime: Runtime, bin_dir: Path | None, conf_dir: Path | None) -> Runtime:
     return replace(runtime, bin_dirs=(bin_dir,) if bin_dir else runtime.bin_dirs, conf_dir=conf_dir or runtime.conf_dir)
+
+
+def _elsewhere(place: Place, conf_dir: Path | None) -> str:
+    runtime = place.runtime
+    places = [f"plugins in {':'.join(map(str, runtime.bin_dirs))}"] if place.bin_dir not in runtime.bin_dirs else []
+    places += [f"configurations in {runtime.conf_dir}"] if conf_dir and conf_dir != runtime.conf_dir else []
+    return " and for ".join(places)
 
 
 def _best(folders: tuple[Path, ...]) -> Path:

@@ -96,7 +96,12 @@ def make(options: Options, found: list[Place]) -> Plan:
     asked = document.read_subnets(options.subnets)
     mtu = document.read_mtu(options.mtu)
     blockers = forwarding.blockers() if os.geteuid() == 0 else []
-    plan = Plan(found, [], [])
+    looks_elsewhere = [
+        f"{each.runtime.name} looks for {each.elsewhere} until its own configuration says otherwise"
+        for each in found
+        if each.elsewhere
+    ]
+    plan = Plan(found, [], looks_elsewhere)
     faults: list[str] = []
     for conf_dir in dict.fromkeys(each.conf_dir for each in found):
         here = [each for each in found if each.conf_dir == conf_dir]

@@ -199,9 +199,11 @@ def test_a_directory_that_is_named_takes_the_place_of_the_runtimes(
     installer: Installer, bare: Path, option: str
 ) -> None:
     prints(bare, "crio", CRIO)
-    installer.succeed("--no-build", option, path=bare)
+    said = installer.succeed("--no-build", option, path=bare)
     bins = "/opt/mine" if "bin" in option else "/opt/crio/bin"
     confs = "/opt/mine" if "conf" in option else "/etc/cni/crio.d"
+    looks = "plugins in /opt/crio/bin:/usr/libexec/cni" if "bin" in option else "configurations in /etc/cni/crio.d"
+    assert f"WARNING: CRI-O looks for {looks} until its own configuration says otherwise" in said
     assert installer.version(f"{bins}/cni-bridge-py") == "one"
     assert installer.path(f"{confs}/10-bridge.conf").exists()
 
