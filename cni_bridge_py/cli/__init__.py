@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 
-from cni_bridge_py.cli import streams
+from cni_bridge_py.cli import install, streams
 from cni_bridge_py.cli.parser import PROGRAM, parser
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    top = parser()
+    top = install.parser() if sys.argv[1:2] and sys.argv[1] in install.SUBCOMMANDS else parser()
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 

@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cni_bridge_py.cli.parser import Parser
 from cni_bridge_py.installer import Refused
 
 PREFIX = Path("/usr/local")
 
 
-def add_parsers(subcommands: Any) -> None:
-    """Add both to the command line. They are install.sh's, so its help does not tell of them."""
-    for name, run in (("install", _install), ("uninstall", _uninstall)):
-        parser = subcommands.add_parser(name, allow_abbrev=False)
+def parser() -> argparse.ArgumentParser:
+    """The command line of both. They are install.sh's: neither help nor completion tells a person of them."""
+    top = Parser(prog="install.sh")
+    subcommands = top.add_subparsers(dest="subcommand")
+    for name, run in SUBCOMMANDS.items():
+        parser = subcommands.add_parser(name, prog=top.prog, allow_abbrev=False)
         parser.set_defaults(run=run)
         parser.add_argument("--shipped", type=Path, required=True, help="the directory with configurations to install")
         parser.add_argument("--bin-dir", type=Path)
@@ -32,6 +35,7 @@ def add_parsers(subcommands: Any) -> None:
         parser.add_argument("--mtu")
         parser.add_argument("--conf")
         parser.add_argument("--force", action="store_true")
+    return top
 
 
 def _install(arguments: argparse.Namespace) -> int:
@@ -75,3 +79,6 @@ def _say_why_not(change: Any, *arguments: Any) -> int:
         print(f"install.sh: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+SUBCOMMANDS = {"install": _install, "uninstall": _uninstall}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cni_bridge_py import __version__
-from cni_bridge_py.cli import install
 
 PROGRAM = "cni-bridge-py"
 
@@ -50,7 +49,6 @@ def parser() -> argparse.ArgumentParser:
     subcommands = top.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
     for add in (_list, _doctor, _mend, _map, _explain, _demo, _agent, _completion):
         add(subcommands)
-    install.add_parsers(subcommands)
     return top
 
 

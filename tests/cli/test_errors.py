@@ -126,6 +126,7 @@ def test_arguments_that_are_wrong(argv: str, says: str, node: Node, plugin: Plug
     (line,) = done.stderr.splitlines()
     assert says in line
     assert line.startswith("cni-bridge-py")
+    assert "install" not in line  # which is install.sh's
 
 
 @pytest.mark.parametrize("executable", ["/bin/true", "/bin/false", "/bin/cat"])
