@@ -7,8 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # Helpers assert, too. This has to come before anything imports them.
 pytest.register_assert_rewrite("tests.faults", "tests.harness", "tests.kernel")
@@ -34,8 +36,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--node-image", metavar="IMAGE", help="the node image of a cluster that is made (default: kind's own)"
     )
     parser.addoption(
-        "--test-image", metavar="IMAGE", default="busybox", help="what pods run in it (default: %(default)s)"
+        "--test-image", metavar="IMAGE", default="busybox:1.37", help="what pods run in it (default: %(default)s)"
     )
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By file, as --dist=loadfile says, but that all who ask the one kind cluster do so one after the other."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduler = LoadFileScheduling(config, log)
+    by_file = scheduler._split_scope
+    scheduler._split_scope = lambda nodeid: "tests/kind" if nodeid.startswith("tests/kind/") else by_file(nodeid)
+    return scheduler
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,15 @@
-"""What the tests of a real cluster read, as it was recorded."""
+"""How the tests of a real cluster go about it: without one."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.bundle import CHECKOUT
 from tests.kind.cluster import answers
 
 OLD_BUSYBOX = """\
@@ -54,3 +60,18 @@ Address:\t10.96.0.10:53
 )
 def test_answers_are_told_from_the_servers_own_address(said: str, addresses: set[str]) -> None:
     assert answers(said) == addresses
+
+
+def test_all_that_asks_the_cluster_does_so_in_turn(tmp_path: Path) -> None:
+    """Some restart a node, others take it for granted; and whoever is done first would take the cluster away."""
+    pytest_here = [sys.executable, "-m", "pytest", "--verbose", "-m", "kind", "tests/kind"]
+    done = subprocess.run(
+        [*pytest_here, "--numprocesses=2", "--dist=loadfile"],
+        cwd=CHECKOUT,
+        env={"PATH": str(tmp_path)},  # no docker: there, each is skipped
+        capture_output=True,
+        text=True,
+    )
+    ran = re.findall(r"^\[(gw\d)\] .* SKIPPED (tests/kind/\w+)", done.stdout, re.MULTILINE)
+    assert {file for _, file in ran} == {"tests/kind/test_kind", "tests/kind/test_learn"}, done
+    assert len({worker for worker, _ in ran}) == 1
