@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from cni_bridge_py.agent.model import NETWORK, PROTOCOL
@@ -30,6 +31,31 @@ RUNS = {
     "ping": "ping -c 1 -W 5 {target}",
 }
 """What pods run. Any image will do that has busybox's commands; a server says its name, and who asks."""
+
+
+AGENTS = ("--namespace=kube-system", "--selector=app.kubernetes.io/name=cni-bridge-py")
+SHOWN = [
+    ("get", "nodes,pods", "--all-namespaces", "--output=wide"),
+    ("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"),
+    ("describe", "nodes"),
+    ("describe", "pods", *AGENTS),
+    ("logs", *AGENTS, "--prefix", "--tail=60"),
+]
+"""What a person would ask Kubernetes for."""
+
+LOOK = f"""
+ls -l /opt/cni/bin /etc/cni/net.d
+cat /etc/cni/net.d/*
+ip address
+ip route
+ip -6 route
+bridge link
+nft list table inet cni-bridge-py
+head -v {LEASES}/*
+crictl ps --all
+journalctl --no-pager --unit=containerd | grep -iE 'cni|sandbox' | tail -n 30
+"""
+"""What a person would look at on a node, as a shell script."""
 
 
 class KindCluster:
@@ -92,6 +118,13 @@ class KindCluster:
         self.create(self.manifest(name, node, run, **spec))
         self.wait_ready(name)
         return self.addresses(name)[0]
+
+    def wait_for_dns(self) -> None:
+        """Wait until the cluster's name servers run, where it has any."""
+        system = "--namespace=kube-system"
+        found = self.cluster.kubectl(system, "get", "deployments", "--selector=k8s-app=kube-dns", "--output=name")
+        for deployment in found.split():
+            self.cluster.kubectl(system, "rollout", "status", deployment, "--timeout=180s")
 
     def addresses(self, name: str) -> list[str]:
         return [each["ip"] for each in self.get("pod", name)["status"]["podIPs"]]
@@ -211,24 +244,22 @@ class KindCluster:
 
     def diagnosis(self) -> str:
         """What a person would look at."""
-        parts = [
-            self._say(lambda: self.cluster.kubectl("get", "nodes,pods", "--all-namespaces", "--output=wide")),
-            self._say(lambda: self.kubectl("describe", "pods")),
-            self._say(lambda: "\n".join(self._diagnosis_of(node.name) for node in self.nodes())),
-        ]
-        return "\n".join(parts)
+        return f"{diagnosis(self.cluster)}\n" + _say(lambda: self.kubectl("describe", "pods"))
 
-    def _diagnosis_of(self, node: str) -> str:
-        look = f"ip address; ip route; bridge link; head -v {LEASES}/* 2>/dev/null"
-        errors = "journalctl --no-pager --unit=containerd | grep -iE 'cni|sandbox' | tail -n 30"
-        return f"== {node}\n" + self._say(lambda: on_node(node, "sh", "-c", f"{look}; {errors}"))
 
-    @staticmethod
-    def _say(ask: Callable[[], str]) -> str:
-        try:
-            return ask()
-        except KindError as error:
-            return str(error)
+def diagnosis(cluster: Cluster) -> str:
+    """What a person would look at where a cluster is not as it should be, whatever of it answers."""
+    parts = [_say(partial(cluster.kubectl, *each)) for each in SHOWN]
+    for node in _say(lambda: "\n".join(cluster.node_names())).splitlines():
+        parts += [f"== {node}", _say(partial(on_node, node, "sh", "-c", f"exec 2>&1{LOOK}"))]
+    return "\n".join(parts)
+
+
+def _say(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except KindError as error:
+        return str(error)
 
 
 def answers(said: str) -> set[str]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from cni_bridge_py.cli.kind import Cluster
 from tests.bundle import CHECKOUT
-from tests.kind.cluster import KindCluster
+from tests.kind.cluster import KindCluster, diagnosis
 
 TOOLS = ("docker", "kind", "kubectl")
 NAME = "cni-bridge-py-tests"
@@ -27,7 +28,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
     name = request.config.getoption("--kind-cluster")
     if not name:
         node_image = request.config.getoption("--node-image")
-        install("--kind", NAME, *(["--image", node_image] if node_image else []))
+        try:
+            install("--kind", NAME, *(["--image", node_image] if node_image else []))
+        except subprocess.CalledProcessError:
+            print(diagnosis(Cluster(NAME)))
+            raise
     running = KindCluster(name or NAME, request.config.getoption("--test-image"))
     request.config.stash[KEY] = running
     try:

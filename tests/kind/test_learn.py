@@ -16,7 +16,7 @@ from tests.pages.markdown import Block, blocks
 from tests.pages.shell import Shell
 from tests.pages.test_commands import type_block
 
-pytestmark = [pytest.mark.kind, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kind, pytest.mark.timeout(1800)]
 
 NAME = "cni-bridge-py"
 """What pages call the cluster."""
@@ -29,6 +29,8 @@ PAGES = [
     *sorted(LESSON.glob("*.md")),
 ]
 IMAGE = "busybox:1.37"
+PATIENCE = 240.0
+"""Seconds: pages wait up to three minutes for pods, whose image may have to come from far away."""
 NOT_TYPED = (
     "$ ./install.sh --kind\n...\n",
     "$ ./install.sh --uninstall --kind\n...\n",
@@ -47,7 +49,7 @@ def shell(cluster: KindCluster, tmp_path: Path) -> Iterator[Shell]:
         file.write_text(_of_this_cluster(file.read_text(), cluster))
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(cluster.cluster.kubectl("config", "view", "--raw", "--minify"))
-    with Shell(None, str(folder), {**os.environ, "KUBECONFIG": str(kubeconfig)}) as opened:
+    with Shell(None, str(folder), {**os.environ, "KUBECONFIG": str(kubeconfig)}, PATIENCE) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from tests.harness import Machine
 
 PATIENCE = 60.0
-"""Seconds until a command is taken to hang."""
+"""Seconds until a command is taken to hang, unless a shell is told otherwise."""
 
 DOTS = "..."
 
@@ -32,8 +32,11 @@ class Answer(NamedTuple):
 class Shell:
     """A bash. A context manager; commands may start another shell, and leave it with `exit`."""
 
-    def __init__(self, machine: Machine | None, directory: str, env: Mapping[str, str]) -> None:
-        """machine: where it runs, None for this machine; directory: where it starts."""
+    def __init__(
+        self, machine: Machine | None, directory: str, env: Mapping[str, str], patience: float = PATIENCE
+    ) -> None:
+        """machine: where it runs, None for this machine; directory: where it starts; patience: in seconds."""
+        self._patience = patience
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": {**env}}
         argv = ("bash", "--norc", "--noprofile")
         self._bash = machine.popen(*argv, **pipes) if machine else subprocess.Popen(argv, text=True, **pipes)  # type: ignore[call-overload]
@@ -58,7 +61,7 @@ class Shell:
     def _read_until(self, mark: re.Pattern[str], command: str) -> tuple[str, int]:
         assert self._bash.stdout
         stdout = self._bash.stdout.fileno()
-        read, until = b"", time.monotonic() + PATIENCE
+        read, until = b"", time.monotonic() + self._patience
         while True:
             text = read.decode(errors="replace")
             if found := mark.search(text):
