@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from cni_bridge_py.agent.kubernetes import connection, list_nodes
 from tests.agent.apiserver import Handler, Refusal, cluster_role
 from tests.agent.conftest import Agents
 from tests.agent.ground import always, eventually, our_routes, routes_to, spec, subnets
@@ -281,3 +293,61 @@ def test_every_right_of_the_manifest_is_needed(agents: Agents) -> None:
         (verb, resource) for rule in cluster_role()["rules"] for verb in rule["verbs"] for resource in rule["resources"]
     }
     assert allowed - asked == {("get", "nodes")}
+
+
+def test_an_authority_of_few_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of MicroK8s and of old clusters lack extensions that Python insists on, from 3.13 on."""
+    usual = ssl.create_default_context
+
+    def strict(cafile: str) -> ssl.SSLContext:
+        context = usual(cafile=cafile)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    write_bare_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer_once, args=(listening, tls), daemon=True).start()
+        server = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        cluster = {"server": server, "certificate-authority": str(tmp_path / "ca.pem")}
+        kubeconfig = {
+            "clusters": [{"name": "c", "cluster": cluster}],
+            "users": [{"name": "u", "user": {"token": "token"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        with connection() as http:
+            assert list_nodes(http) == ({}, "7")
+
+
+def answer_once(listening: socket.socket, tls: ssl.SSLContext) -> None:
+    """Give whoever asks first a list of no nodes."""
+    body = b'{"kind":"NodeList","metadata":{"resourceVersion":"7"},"items":[]}'
+    tcp, _ = listening.accept()
+    with tls.wrap_socket(tcp, server_side=True) as client:
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+def write_bare_certificates(directory: Path) -> None:
+    """An authority's ca.pem, and a server.pem with its key, with as few extensions as do."""
+    now = datetime.now(UTC)
+    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    names = {key: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key)]) for key in ("authority", "server")}
+    extensions = {
+        "authority": (x509.BasicConstraints(ca=True, path_length=None), authority),
+        "server": (x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), server),
+    }
+    pem = serialization.Encoding.PEM
+    for key, file in (("authority", "ca.pem"), ("server", "server.pem")):
+        extension, private = extensions[key]
+        made = x509.CertificateBuilder().subject_name(names[key]).issuer_name(names["authority"])
+        made = made.public_key(private.public_key()).serial_number(x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        made = made.add_extension(extension, critical=key == "authority")
+        secret = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (directory / file).write_bytes(made.sign(authority, hashes.SHA256()).public_bytes(pem) + secret)
