@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +40,9 @@ REST = 10
 HANGS_SECONDS = 5 * LOOK_SECONDS
 """An agent that did not end a look for that long is not well."""
 
+LASTS_SECONDS = 5
+"""Kubernetes is told of a problem that lasts so long: not of an uplink that flaps, nor of a podCIDR that is late."""
+
 EVENTS = 10
 """Problems that become Events; the metric counts all."""
 
@@ -58,7 +61,8 @@ class Agent:
         self.bell = notices.Bell()
         self.cluster = kubernetes.Cluster(self.bell.ring)
         self.metrics = Metrics(self)
-        self.problems: tuple[Problem, ...] = ()
+        self.problems: Mapping[Problem, float] = {}
+        """What the agent cannot put right, and since when (time.monotonic)."""
         self.routes_wanted = 0
         self.routes_there = 0
         self.ranges: list[IPNetwork] = []
@@ -84,7 +88,7 @@ class Agent:
                 self.metrics.failures.labels("Look").inc()
             self._looked = time.monotonic()
             time.sleep(max(SETTLE_SECONDS, REST * (time.thread_time() - began)))
-            reasons = self.bell.wait(LOOK_SECONDS) or {"time"}
+            reasons = self.bell.wait(LASTS_SECONDS if self._is_any_new() else LOOK_SECONDS) or {"time"}
 
     def look(self, reasons: set[str]) -> None:
         """Look once, and have everything as it should be. Raises NetlinkError or OSError where looking fails."""
@@ -165,7 +169,12 @@ class Agent:
         for problem in self.problems:
             if problem not in problems:
                 log.info("%s of %s: no more", problem.reason, problem.about)
-        self.problems = problems
+        now = time.monotonic()
+        self.problems = {problem: self.problems.get(problem, now) for problem in problems}
+
+    def _is_any_new(self) -> bool:
+        """Whether the last look found a problem that had not lasted yet."""
+        return any(self._looked - since < LASTS_SECONDS for since in self.problems.values())
 
     def _tell_kubernetes(self, me: Node) -> None:
         """Have Kubernetes told what it should know, in a thread of its own: it may be away."""
@@ -173,7 +182,8 @@ class Agent:
             return
         now = time.monotonic()
         self._told = {name: at for name, at in self._told.items() if now - at < EVENT_SECONDS}
-        events = {kubernetes.event_name(me, each): each for each in self.problems[:EVENTS]}
+        lasting = [problem for problem, since in self.problems.items() if now - since >= LASTS_SECONDS]
+        events = {kubernetes.event_name(me, each): each for each in lasting[:EVENTS]}
         news = {name: problem for name, problem in events.items() if name not in self._told}
         available = self._ready and me.network_unavailable
         if news or available:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,13 @@ from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node import mend as node_mend
 from cni_bridge_py.node import networks
 from cni_bridge_py.node.mend import Done
+from cni_bridge_py.node.networks import Network
 from cni_bridge_py.wiring import names, packet_filter
 from cni_bridge_py.wiring.pod_filter import Exceptions, altnames, read_altnames
 from cni_bridge_py.wiring.step import Explained
+
+HALFWAY_SECONDS = 1
+"""An ADD or a DEL that is halfway is mostly done after that."""
 
 
 def mend(configuration: Path) -> Iterator[Done]:
@@ -25,11 +30,26 @@ def mend(configuration: Path) -> Iterator[Done]:
     Raises CniError where the configuration cannot be read, or the node cannot be looked at.
     """
     found = networks.of_file(str(configuration))
-    yield from node_mend.mend(found)
+    if wrong := _wrong(found):
+        done = node_mend.mend(found, only=wrong)
+        yield from (each for each in done if not each.error)
+        # A pod that went meanwhile needs no mending.
+        failed = [each for each in done if each.error]
+        still = node_mend.wrong(found) if failed else set()
+        yield from (each for each in failed if each.what in still)
     for network in found:
         if network.config:
             yield from _change_exceptions(Kernel(), network.config)
             _clear_gone(Kernel(), network.config)
+
+
+def _wrong(found: list[Network]) -> set[str]:
+    """What is wrong, and was so a moment before: pods come and go while this looks."""
+    wrong = node_mend.wrong(found)
+    if wrong:
+        time.sleep(HALFWAY_SECONDS)
+        wrong &= node_mend.wrong(found)
+    return wrong
 
 
 def _clear_gone(kernel: Kernel, config: NetworkConfig) -> None:

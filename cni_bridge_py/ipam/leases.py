@@ -209,7 +209,7 @@ class LeaseStore:
     def foreign(self) -> list[str]:
         """The addresses whose leases another plugin wrote."""
         # Ours have two names. scandir() gives the entries, st_nlink tells without opening them.
-        return [entry.name for entry in self._leases() if entry.stat(follow_symlinks=False).st_nlink == 1]
+        return [entry.name for entry in self._leases() if _names(entry) == 1]
 
     def ownerless(self) -> list[str]:
         """The addresses whose leases are empty: who made them died before writing, where the lock is ours.
@@ -328,6 +328,14 @@ def _write(path: str, text: str) -> None:
             data = data[os.write(file, data) :]
     finally:
         os.close(file)
+
+
+def _names(entry: os.DirEntry[str]) -> int:
+    """How many names a file has; none where it just went."""
+    try:
+        return entry.stat(follow_symlinks=False).st_nlink
+    except FileNotFoundError:
+        return 0
 
 
 def _is_written(path: str) -> bool:

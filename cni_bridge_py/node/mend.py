@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from cni_bridge_py.cni.errors import CniError
@@ -41,24 +42,38 @@ class Done:
     error: str = ""
 
 
-def mend(found: list[Network], *, dry_run: bool = False) -> list[Done]:
+def mend(found: list[Network], *, dry_run: bool = False, only: Container[str] | None = None) -> list[Done]:
     """Make right what the pods of these networks share, and release the leases of the dead; return what was done.
 
-    With `dry_run` nothing is changed, and what is returned would have been done. What fails is told in `Done.error`,
-    and the rest is done all the same. Raises CniError where the node's state cannot be read. Takes root.
+    With `dry_run` nothing is changed, and what is returned would have been done. `only`: of what `wrong` returns, the
+    part to mend. What fails is told in `Done.error`, and the rest is done all the same. Raises CniError where the
+    node's state cannot be read. Takes root.
     """
     state = State()
     present = attachments.find(state, found)
     done = []
     # All is looked at before anything is changed: to put the bridge back mends what its ports lack.
     said: set[str] = set()
-    for step, what in [*_wrong(state, _steps(state, found, present))]:
+    for step, what in [*_to_take(state, _steps(state, found, present), only)]:
         new = [each for each in _commands(state, step) if each not in said]  # pods share some of theirs
         said.update(new)
         done.append(Done(what, new, "" if dry_run else _apply(state, step)))
     for data_dir in networks.data_dirs(found):
-        done += _mend_leases(state, Path(data_dir), present, networks.configs(found), dry_run)
+        done += _mend_leases(state, Path(data_dir), present, networks.configs(found), dry_run, only)
     return done
+
+
+def wrong(found: list[Network]) -> set[str]:
+    """What `mend` would mend, in its words. Raises CniError where the node's state cannot be read. Takes root."""
+    state = State()
+    present = attachments.find(state, found)
+    steps = chain.from_iterable(_steps(state, found, present))
+    said = {_why_wrong(state, step) for step in steps} - {""}
+    for data_dir in networks.data_dirs(found):
+        said |= {
+            each.what for each in _mend_leases(state, Path(data_dir), present, networks.configs(found), True, None)
+        }
+    return said
 
 
 def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[Sequence[Step]]:
@@ -94,12 +109,16 @@ def _as_it_is(state: State, step: Step) -> Step:
     return step
 
 
-def _wrong(state: State, groups: Iterable[Sequence[Step]]) -> Iterator[tuple[Step, str]]:
+def _to_take(state: State, groups: Iterable[Sequence[Step]], only: Container[str] | None) -> Iterator[tuple[Step, str]]:
     """The steps that are to be taken again, and what is wrong; of what is one thing, all."""
     for group in groups:
-        wrong = [_why_wrong(state, step) for step in group]
-        if any(wrong):
-            yield from ((step, why or str(step)) for step, why in zip(group, wrong, strict=True))
+        reasons = [_why_wrong(state, step) for step in group]
+        if any(why and _is_meant(why, only) for why in reasons):
+            yield from ((step, why or str(step)) for step, why in zip(group, reasons, strict=True))
+
+
+def _is_meant(what: str, only: Container[str] | None) -> bool:
+    return only is None or what in only
 
 
 def _why_wrong(state: State, step: Step) -> str:
@@ -136,7 +155,12 @@ def _commands(state: State, step: Step) -> list[str]:
 
 
 def _mend_leases(
-    state: State, data_dir: Path, present: list[Attachment], configs: list[NetworkConfig], dry_run: bool
+    state: State,
+    data_dir: Path,
+    present: list[Attachment],
+    configs: list[NetworkConfig],
+    dry_run: bool,
+    only: Container[str] | None,
 ) -> Iterator[Done]:
     """Release what the dead hold, and write the leases that pods lack."""
     folders = [each for each in data_dir.iterdir() if each.is_dir()] if data_dir.is_dir() else []
@@ -146,10 +170,10 @@ def _mend_leases(
         config = here.get(network)
         lacking = [each for each in pods if config and attachments.lacks_lease(config, each.leases, each.networks)]
         dead = [each for each in present if each.network == network and each.state == attachments.DEAD]
-        if not lacking and not dead:
-            continue
         store = LeaseStore(str(data_dir), network)
-        yield from _dry(store, lacking, dead) if dry_run else _mend_store(state, store, pods if lacking else [])
+        to_do = [each for each in _dry(store, lacking, dead) if _is_meant(each.what, only)]
+        if to_do:
+            yield from to_do if dry_run else _mend_store(state, store, pods if lacking else [])
 
 
 def _dry(store: LeaseStore, lacking: list[Attachment], dead: list[Attachment]) -> Iterator[Done]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +239,27 @@ def test_what_pods_share_is_mended(agents: Agents, plugin: Plugin, damage: str) 
     outside.kill()
     outside.wait()
     assert (first.metric("mends_total", what="Mend") or 0) >= 1
+
+
+def test_pods_that_come_and_go_meanwhile_are_no_fault(agents: Agents, plugin: Plugin) -> None:
+    (node,) = agents.boot(ONE)
+    agent = agents.start()
+    ready(agent)
+    network = section(node)
+
+    def come_and_go(pod: Pod) -> None:
+        for _ in range(6):
+            plugin.add(node, network, pod)
+            plugin.delete(node, network, pod)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, [node.pod() for _ in range(16)]))
+    stir(node)
+    eventually(lambda: node.leases("cluster"), {})
+    assert "WARNING" not in agent.log
+    assert agents.api.problems() == set()
+    assert agent.metric("problems") is None
+    assert agent.metric("failures_total") is None
 
 
 def test_metrics_tell_addresses_and_attachments(agents: Agents, plugin: Plugin) -> None:

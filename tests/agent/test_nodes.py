@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.agent.conftest import Agents
-from tests.agent.ground import configuration, eventually, our_routes, routes_to, spec, subnets
+from tests.agent.ground import always, configuration, eventually, our_routes, routes_to, spec, subnets
 
 ONE, TWO, THREE = (spec(number, dual_stack=True) for number in (1, 2, 3))
 FAR = replace(spec(4), name="far", addresses=["10.99.0.5"])
@@ -46,6 +46,17 @@ def test_a_node_that_joins_changes_and_leaves(agents: Agents) -> None:
     eventually(lambda: our_routes(node), routes_to(TWO, other))
     agents.api.delete(TWO.name)
     eventually(lambda: our_routes(node), routes_to(other))
+
+
+def test_a_problem_that_does_not_last_is_no_event(agents: Agents) -> None:
+    """As a podCIDR that the controller manager gives out a moment after the node has joined."""
+    (node,) = agents.boot(replace(ONE, pod_cidrs=[]))
+    agent = agents.start()
+    eventually(lambda: agent.metric("problems", reason="NoPodCIDR"), 1)
+    agents.know(ONE)
+    eventually(lambda: agent.get("/readyz"), "ok\n")
+    always(agents.api.problems, set(), seconds=6)
+    assert subnets(node) == ONE.pod_cidrs
 
 
 def test_a_node_whose_pod_cidr_comes_later(agents: Agents) -> None:

@@ -79,6 +79,7 @@ def test_forty_sandboxes_come_and_go_at_once(make_cluster: MakeCluster) -> None:
     assert_nothing_left(here)
     # The agent, which mends all the while, may have to take back what it mended for a pod that just went.
     eventually(here.node.snapshot, before)
+    assert "WARNING" not in here.agent.log
 
 
 def test_sandboxes_outlive_a_killed_containerd(make_cluster: MakeCluster) -> None:
