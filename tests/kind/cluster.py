@@ -61,9 +61,11 @@ journalctl --no-pager --unit=containerd | grep -iE 'cni|sandbox' | tail -n 30
 class KindCluster:
     """The cluster under test, and a namespace in it that goes with the tests."""
 
-    def __init__(self, name: str, image: str) -> None:
+    def __init__(self, name: str, image: str, *, is_new: bool = False) -> None:
+        """is_new: whether what agents told of it so far is the tests' business, too."""
         self.cluster = Cluster(name)
         self.image = image
+        self._told_before = set() if is_new else set(self._told())
         self.namespace = f"cni-bridge-py-{secrets.token_hex(3)}"
         self.kubectl("create", "namespace", self.namespace)
         # Pods need the namespace's default service account, which is made a moment later.
@@ -145,9 +147,9 @@ class KindCluster:
         command = RUNS[what].format(**words)
         return self.kubectl("exec", pod, "--", "sh", "-c", command).strip()
 
-    def fetch(self, pod: str, target: str, path: str = "") -> str:
+    def fetch(self, pod: str, target: str, path: str = "", seconds: float = 60) -> str:
         """Fetch a page, which a server, or a rule of kube-proxy's, may take a moment to give."""
-        return self.eventually(lambda: self.run(pod, "fetch", target=target, path=path))
+        return self.eventually(lambda: self.run(pod, "fetch", target=target, path=path), seconds)
 
     def resolve(self, pod: str, name: str) -> set[str]:
         """The addresses that a pod is told of a name."""
@@ -203,17 +205,21 @@ class KindCluster:
 
     def problems(self) -> set[tuple[str, str]]:
         """What agents told of nodes: the node, and the reason."""
+        return {problem for event, problem in self._told().items() if event not in self._told_before}
+
+    def _told(self) -> dict[str, tuple[str, str]]:
+        """The same by Event, of the last hour."""
         events = json.loads(self.cluster.kubectl("--namespace=default", "get", "events", "--output=json"))["items"]
         ours = [each for each in events if each.get("source", {}).get("component") == "cni-bridge-py"]
-        return {(each["involvedObject"]["name"], each["reason"]) for each in ours}
+        return {each["metadata"]["name"]: (each["involvedObject"]["name"], each["reason"]) for each in ours}
 
     def agent(self, node: str) -> Json:
         """The pod that is the node's agent."""
         selector = ("--selector=app.kubernetes.io/name=cni-bridge-py", f"--field-selector=spec.nodeName={node}")
         pods = json.loads(self.cluster.kubectl("--namespace=kube-system", "get", "pods", *selector, "--output=json"))
-        (pod,) = (each for each in pods["items"] if "deletionTimestamp" not in each["metadata"])
-        result: Json = pod
-        return result
+        found: list[Json] = [each for each in pods["items"] if "deletionTimestamp" not in each["metadata"]]
+        assert len(found) == 1, found
+        return found[0]
 
     def replace_node(self, name: str, pod_cidrs: list[str]) -> None:
         """Have Kubernetes forget a node, and know it again with other podCIDRs; its kubelet goes on meanwhile."""

@@ -33,7 +33,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
         except subprocess.CalledProcessError:
             print(diagnosis(Cluster(NAME)))
             raise
-    running = KindCluster(name or NAME, request.config.getoption("--test-image"))
+    running = KindCluster(name or NAME, request.config.getoption("--test-image"), is_new=not name)
     request.config.stash[KEY] = running
     try:
         yield running

@@ -211,10 +211,14 @@ def test_an_agent_that_is_deleted_comes_back(
     cluster.cluster.kubectl("--namespace=kube-system", "delete", "pod", name, "--wait=true")
     for address in cluster.addresses("server"):
         cluster.run("far", "ping", target=address)
+    cluster.eventually(lambda: _is_another_agent(cluster, workers[0].name, name))
     rollout = ("rollout", "status", "daemonset/cni-bridge-py", "--timeout=120s")
     cluster.cluster.kubectl("--namespace=kube-system", *rollout)
-    assert cluster.agent(workers[0].name)["metadata"]["name"] != name
-    assert_whole(cluster)
+    cluster.eventually(lambda: assert_whole(cluster))
+
+
+def _is_another_agent(cluster: KindCluster, node: str, before: str) -> None:
+    assert cluster.agent(node)["metadata"]["name"] != before
 
 
 def test_pods_go_on_without_the_agents(
@@ -244,10 +248,11 @@ def test_a_node_that_is_restarted(
     # Kubernetes takes its time to notice: what it says of node and pod may be from before.
     cluster.eventually(lambda: _has_restarted(cluster, "far", restarts), seconds=300)
     cluster.wait_ready("far")
+    # Its agent asks the API server by a Service address, for which kube-proxy has to come back first.
     for address in cluster.addresses("server"):
-        assert cluster.fetch("far", f"{host(address)}:{PORT}") == "server"
+        assert cluster.fetch("far", f"{host(address)}:{PORT}", seconds=180) == "server"
     for address in cluster.addresses("far"):
-        cluster.eventually(partial(cluster.run, "near", "ping", target=address))
+        cluster.eventually(partial(cluster.run, "near", "ping", target=address), seconds=180)
     cluster.eventually(lambda: _holds_its_pods_alone(cluster, node), seconds=180)
     cluster.eventually(lambda: assert_whole(cluster), seconds=180)
 
