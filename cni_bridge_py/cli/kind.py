@@ -35,6 +35,7 @@ On the nodes, because they can be asked also where Kubernetes does not answer, o
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 DAEMON_SET = "daemonset/cni-bridge-py"
 LABEL = "app.kubernetes.io/name=cni-bridge-py"
+SETTLE_SECONDS = 2
 ANSWER_SECONDS = 120
 READY_SECONDS = 300
 INTERRUPTED = 130
@@ -86,6 +87,10 @@ class Cluster:
             # kind itself was interrupted, too, and leaves what it has made so far.
             say(f"Interrupted: deleting what there is of the cluster {self.name}")
             self.delete()
+            # docker may have been about to make a node's container.
+            time.sleep(SETTLE_SECONDS)
+            if self.exists():
+                self.delete()
             raise
 
     def was_made_here(self) -> bool:

@@ -96,7 +96,11 @@ def kind(state: State, arguments: list[str]) -> None:
                 fail("ERROR: failed to create cluster: failed to init node with kubeadm")
         case ["delete", "cluster", "--name", name]:
             print(f'Deleting cluster "{name}" ...', file=sys.stderr)
-            state["clusters"].remove(name)
+            if not countdown(state, "containers_late"):
+                save(state)
+                return
+            if name in state["clusters"]:
+                state["clusters"].remove(name)
             save(state)
         case ["get", "nodes", "--name", name]:
             for node in [*state["nodes"], *state.get("proxies", [])]:

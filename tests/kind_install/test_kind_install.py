@@ -143,6 +143,13 @@ def test_ctrl_c_while_kind_creates_is_undone(machine: Machine) -> None:
     assert machine.calls("kind delete") == ["kind delete cluster --name cni-bridge-py"]
 
 
+def test_a_container_that_docker_makes_after_ctrl_c_does_not_stay(machine: Machine) -> None:
+    machine.add_nodes()
+    machine.state |= {"creating": "hangs", "containers_late": 1}
+    assert machine.interrupt("install", when="kind create").returncode == 130
+    assert machine.state["clusters"] == []
+
+
 def test_a_cluster_that_kind_could_not_make_does_not_stay(machine: Machine) -> None:
     machine.add_nodes()
     machine.state["creating"] = "fails"
