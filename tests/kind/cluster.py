@@ -121,12 +121,15 @@ class KindCluster:
         self.wait_ready(name)
         return self.addresses(name)[0]
 
+    def name_servers(self) -> list[str]:
+        """The Deployments of the cluster's name servers, where it has any."""
+        found = ("get", "deployments", "--selector=k8s-app=kube-dns", "--output=name")
+        return self.cluster.kubectl("--namespace=kube-system", *found).split()
+
     def wait_for_dns(self) -> None:
         """Wait until the cluster's name servers run, where it has any."""
-        system = "--namespace=kube-system"
-        found = self.cluster.kubectl(system, "get", "deployments", "--selector=k8s-app=kube-dns", "--output=name")
-        for deployment in found.split():
-            self.cluster.kubectl(system, "rollout", "status", deployment, "--timeout=180s")
+        for each in self.name_servers():
+            self.cluster.kubectl("--namespace=kube-system", "rollout", "status", each, "--timeout=180s")
 
     def addresses(self, name: str) -> list[str]:
         return [each["ip"] for each in self.get("pod", name)["status"]["podIPs"]]

@@ -96,8 +96,7 @@ def test_a_node_port_from_the_node(
 
 @pytest.mark.parametrize("client", ["near", "far"])
 def test_names_of_services_are_resolved(cluster: KindCluster, service: Json, near: str, far: str, client: str) -> None:
-    found = ("--namespace=kube-system", "get", "service", "kube-dns", "--ignore-not-found", "--output=name")
-    if not cluster.cluster.kubectl(*found):
+    if not cluster.name_servers():
         pytest.skip("the cluster has no DNS")
     kubernetes = json.loads(
         cluster.cluster.kubectl("--namespace=default", "get", "service", "kubernetes", "--output=json")
@@ -108,6 +107,20 @@ def test_names_of_services_are_resolved(cluster: KindCluster, service: Json, nea
 
 def _is_resolved(cluster: KindCluster, client: str, name: str, spec: Json) -> None:
     assert cluster.resolve(client, f"{name}.svc.cluster.local") == set(spec["clusterIPs"])
+
+
+def test_names_outside_of_the_cluster_are_resolved(
+    cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], near: str, far: str
+) -> None:
+    """The cluster's name server asks docker's for them, which knows containers. It listens on a node's loopback."""
+    if not cluster.name_servers():
+        pytest.skip("the cluster has no DNS")
+    for client in ("near", "far"):
+        cluster.eventually(partial(_is_known_outside, cluster, client, workers[0]), seconds=180)
+
+
+def _is_known_outside(cluster: KindCluster, client: str, node: ClusterNode) -> None:
+    assert node.addresses[0] in cluster.resolve(client, f"{node.name}.")
 
 
 def test_a_host_port(cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], far: str) -> None:
