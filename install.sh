@@ -147,7 +147,8 @@ has_apt() { command -v apt-get >/dev/null; }
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-# has PYTHON THING: venv; shared, the library that the command for people takes; static, that of the plugin.
+# has PYTHON THING: venv; shared, the library that the command for people takes; static, that of the plugin; modules,
+# whether the latter has those that the plugin takes: many a Python, such as pyenv's, keeps them in files of their own.
 has() {
     case $2 in
     venv) "$1" -c 'import ensurepip, venv' ;;
@@ -156,6 +157,8 @@ ctypes.CDLL(sysconfig.get_config_var("INSTSONAME"))
 os.stat(sysconfig.get_path("include") + "/Python.h")' ;;
     static) "$1" -c 'import os, sysconfig
 os.stat(os.path.join(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY")))' ;;
+    modules) "$1" -c 'import sys
+sys.exit(not {"_socket", "_struct", "array", "fcntl", "math", "select"} <= {*sys.builtin_module_names})' ;;
     esac 2>/dev/null
 }
 
@@ -164,7 +167,9 @@ choose_python() {
     local each first='' debians=''
     while read -r each; do
         is_new_enough "$each" || continue
-        if has "$each" static && has "$each" shared && has "$each" venv; then python=$each && return; fi
+        if has "$each" static && has "$each" modules && has "$each" shared && has "$each" venv; then
+            python=$each && return
+        fi
         [ -n "$first" ] || first=$each
         if [ "$each" = /usr/bin/python3 ] && has_apt; then debians=$each; fi
     done <<<"$(type -aP python3 python3.13 python3.12 python3.11)"

@@ -20,6 +20,13 @@ for program; do :; done
 case $program in *{{lacking}}*) exit 1 ;; esac
 exec {sys.executable} "$@"
 """
+# A Python that tells when it is chosen. Its static library may lack modules.
+OF_ITS_OWN = f"""
+for program; do :; done
+case $program in *builtin_module_names*) exit {{lacks}} ;; esac
+case $* in -VV) echo "$0" >>{{log}} ;; esac
+exec {sys.executable} "$@"
+"""
 APT = """
 echo "apt-get $*" >>{log}
 case $* in
@@ -70,6 +77,18 @@ def test_what_is_missing_is_named(installer: Installer, commands: Path, log: Pat
     complaint = installer.refuse(path=commands, user=NOBODY)
     assert f"apt-get install {package}" in complaint
     assert asked_for(log) == []
+
+
+def test_a_python_whose_library_lacks_modules_is_passed_over(
+    installer: Installer, commands: Path, log: Path, tmp_path: Path
+) -> None:
+    """It could build but the slow executable, of which no image of the agent can be made."""
+    later = tmp_path / "later"
+    later.mkdir()
+    for folder, lacks in ((commands, 1), (later, 0)):
+        put_command(folder, "python3", OF_ITS_OWN.format(lacks=lacks, log=log))
+    installer.run(path=Path(f"{commands}:{later}"))
+    assert asked_for(log) == [f"{later}/python3"]
 
 
 def test_all_that_is_missing_is_installed_at_once(installer: Installer, commands: Path, log: Path) -> None:
