@@ -98,6 +98,19 @@ def test_routes_of_others_stay(agents: Agents) -> None:
     assert node.run("ip", "route", "show", "protocol", "static").stdout == before
 
 
+@pytest.mark.parametrize(
+    "way", ["nexthop via 172.18.0.8 nexthop via 172.18.0.9", "via inet6 fc00:f853:ccd:e793::9 dev eth0"]
+)
+def test_a_node_behind_routers_is_told_and_not_tried(agents: Agents, way: str) -> None:
+    (node,) = agents.boot(ONE)
+    node.run("ip", "route", "add", "10.99.0.0/24", *way.split())
+    agents.api.put("far", ["10.244.9.0/24"], ["10.99.0.5"])
+    agent = agents.start()
+    eventually(agents.api.problems, {("worker1", "NodeNotOnLink")})
+    assert agent.metric("failures_total") is None
+    assert our_routes(node) == {}
+
+
 def test_nothing_goes_for_a_list_without_this_node(agents: Agents) -> None:
     """It may be another cluster's, or an empty one; and this node's pods are still there."""
     (node,) = agents.boot(ONE)
