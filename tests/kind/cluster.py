@@ -139,8 +139,9 @@ class KindCluster:
         self.kubectl("delete", "pod", *names, "--wait=true", "--timeout=180s", *more)
 
     def service(self, name: str, app: str, kind: str = "ClusterIP") -> Json:
-        """A Service with one backend; its specification as Kubernetes has it."""
+        """A Service with one backend, of all IP versions of the cluster; its specification as Kubernetes has it."""
         spec: Json = {"type": kind, "selector": {"app": app}, "ports": [{"port": 80, "targetPort": PORT}]}
+        spec["ipFamilyPolicy"] = "PreferDualStack"
         self.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
         found: Json = self.get("service", name)["spec"]
         return found
