@@ -249,12 +249,17 @@ class KindCluster:
 
     def restarts(self, name: str) -> int:
         """How often a pod's container was started again."""
-        (status,) = self.get("pod", name)["status"]["containerStatuses"]
-        return int(status["restartCount"])
+        return restarts(self.get("pod", name))
 
     def diagnosis(self) -> str:
         """What a person would look at."""
         return f"{diagnosis(self.cluster)}\n" + _say(lambda: self.kubectl("describe", "pods"))
+
+
+def restarts(pod: Json) -> int:
+    """How often the container of a pod was started again."""
+    (status,) = pod["status"]["containerStatuses"]
+    return int(status["restartCount"])
 
 
 def diagnosis(cluster: Cluster) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from cni_bridge_py.cli.kind import ClusterNode, is_ready, on_node
 from tests.bundle import CHECKOUT
-from tests.kind.cluster import PORT, Json, KindCluster
+from tests.kind.cluster import PORT, Json, KindCluster, restarts
 
 pytestmark = [pytest.mark.kind, pytest.mark.timeout(1800)]
 
@@ -150,6 +150,7 @@ def test_the_mtu_is_the_nodes(cluster: KindCluster, workers: tuple[ClusterNode, 
 
 def test_many_pods_at_once(cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode]) -> None:
     node = workers[1].name
+    agent = cluster.agent(node)
     names = [f"many-{number}" for number in range(MANY)]
     cluster.create(*(cluster.manifest(name, node) for name in names))
     cluster.wait_ready(*names)
@@ -158,6 +159,9 @@ def test_many_pods_at_once(cluster: KindCluster, workers: tuple[ClusterNode, Clu
     assert set(addresses) <= cluster.leases(node)
     cluster.delete(*names)
     cluster.eventually(lambda: _holds_its_pods_alone(cluster, node), seconds=120)
+    # The node's agent, which looked all the while, has neither hung nor taken more memory than it may.
+    after = cluster.agent(node)
+    assert (after["metadata"]["name"], restarts(after)) == (agent["metadata"]["name"], restarts(agent))
 
 
 def test_a_pod_that_is_deleted_with_force(cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode]) -> None:
@@ -256,10 +260,10 @@ def test_a_node_that_is_restarted(
 ) -> None:
     """Its pods and its routes come back, and nobody has to do anything for it."""
     node = workers[1].name
-    restarts = cluster.restarts("far")
+    before = cluster.restarts("far")
     subprocess.run(["docker", "restart", node], check=True, capture_output=True)
     # Kubernetes takes its time to notice: what it says of node and pod may be from before.
-    cluster.eventually(lambda: _has_restarted(cluster, "far", restarts), seconds=300)
+    cluster.eventually(lambda: _has_restarted(cluster, "far", before), seconds=300)
     cluster.wait_ready("far")
     # Its agent asks the API server by a Service address, for which kube-proxy has to come back first.
     for address in cluster.addresses("server"):
