@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cni_bridge_py.agent.kubernetes import connection, list_nodes
-from tests.agent.apiserver import Handler, Refusal, cluster_role
+from tests.agent.apiserver import PORT, Handler, Refusal, cluster_role
 from tests.agent.conftest import Agents
 from tests.agent.ground import always, eventually, our_routes, routes_to, spec, subnets
 
@@ -351,3 +351,17 @@ def write_bare_certificates(directory: Path) -> None:
         made = made.add_extension(extension, critical=key == "authority")
         secret = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         (directory / file).write_bytes(made.sign(authority, hashes.SHA256()).public_bytes(pem) + secret)
+
+
+def test_a_server_whose_service_address_leads_nowhere_at_first(agents: Agents) -> None:
+    """On a node that was restarted, kube-proxy's rules come a moment after the agent."""
+    (node,) = agents.boot(ONE)
+    agents.know(TWO)
+    node.run("nft", "add table ip late; add chain ip late out { type filter hook output priority 0; }")
+    node.run("nft", f"add rule ip late out tcp dport {PORT} drop")
+    agent = agents.start()
+    eventually(lambda: agent.get("/healthz"), "ok\n")
+    eventually(lambda: "what is there stays" in agent.log)
+    node.run("nft", "delete table ip late")
+    eventually(lambda: our_routes(node), routes_to(TWO))
+    eventually(lambda: subnets(node), ONE.pod_cidrs)
