@@ -64,8 +64,6 @@ IFLA_IFALIAS = 20
 IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 IFLA_LINK_NETNSID = 37
-NO_MASTER = 0xFFFFFFFF
-"""What asks for links without IFLA_MASTER (link_master_filtered() of net/core/rtnetlink.c)."""
 IFLA_PROP_LIST = 52
 IFLA_ALT_IFNAME = 53
 IFLA_INFO_KIND = 1
@@ -268,13 +266,6 @@ def get_links() -> Message:
     """Ask for all links."""
     header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
     return Message(RTM_GETLINK, NLM_F_DUMP, header + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
-
-
-def get_unplugged() -> Message:
-    """Ask for the veths that are no bridge's ports. Kernels before 5.16 find none."""
-    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
-    veths = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"))
-    return Message(RTM_GETLINK, NLM_F_DUMP, header + u32(IFLA_MASTER, NO_MASTER) + veths)
 
 
 def new_bridge(name: str, mac: str, mtu: int, vlan_filtering: bool) -> Message:
@@ -543,10 +534,6 @@ class Rtnetlink(NetlinkSocket):
     def links(self) -> list[Link]:
         """All links."""
         return [Link(payload) for payload in self.dump(get_links())]
-
-    def unplugged(self) -> list[Link]:
-        """The veths that are no bridge's ports."""
-        return [link for link in map(Link, self.dump(get_unplugged())) if not link.master]
 
     def vlans(self, index: int) -> dict[int, int]:
         """The VLAN ids of a bridge port and their flags, BRIDGE_VLAN_INFO_PVID and BRIDGE_VLAN_INFO_UNTAGGED."""

@@ -159,9 +159,9 @@ class PlugBackIn(Step):
     def apply(self, kernel: Kernel) -> None:
         if self._done in on_host(kernel, self.bridge).altnames:
             return
-        for link in kernel.host.unplugged():
+        for link in kernel.host.links():
             # One that is down was never in a bridge: its ADD is still running.
-            if link.is_up and is_host_veth(self.network, link.name, link.mac):
+            if link.is_up and not link.master and is_host_veth(self.network, link.name, link.mac):
                 with Tolerating(ENODEV):  # its DEL was quicker
                     self._plug_in(kernel, link.name)
         with Tolerating(EEXIST), Tolerating(EOPNOTSUPP):  # another ADD was quicker; kernels before 5.5

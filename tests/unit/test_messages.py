@@ -51,14 +51,6 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     (rtnetlink.get_link_by_index(5), (GETLINK, REQUEST, {"index": 5, "IFLA_EXT_MASK": SKIP_STATS})),
     (rtnetlink.get_links(), (GETLINK, REQUEST | DUMP, {"IFLA_EXT_MASK": SKIP_STATS})),
     (
-        rtnetlink.get_unplugged(),
-        (
-            GETLINK,
-            REQUEST | DUMP,
-            {"IFLA_EXT_MASK": SKIP_STATS, "IFLA_MASTER": 0xFFFFFFFF, "IFLA_LINKINFO": {"IFLA_INFO_KIND": "veth"}},
-        ),
-    ),
-    (
         rtnetlink.get_vlans(),
         (GETLINK, REQUEST | DUMP, {"family": socket.AF_BRIDGE, "IFLA_EXT_MASK": BRVLAN_COMPRESSED}),
     ),
@@ -379,7 +371,6 @@ TESTED = {
     "set_down",
     "get_link_by_index",
     "get_links",
-    "get_unplugged",
     "get_vlans",
     "set_port",
     "set_vlan_filtering",
@@ -708,10 +699,9 @@ def test_a_link_that_is_not_there_is_none() -> None:
 
 def test_asks_for_the_links_and_routes_that_it_reads() -> None:
     rtnl = AnsweringRtnetlink(link_answer([]))
-    found = [rtnl.link("veth1"), rtnl.link_by_index(7), *rtnl.links(), *rtnl.unplugged()]
+    found = [rtnl.link("veth1"), rtnl.link_by_index(7), *rtnl.links()]
     assert [fields(link) for link in found if link] == [VETH] * 3
     expected = [rtnetlink.get_link("veth1"), rtnetlink.get_link_by_index(7), rtnetlink.get_links()]
-    expected.append(rtnetlink.get_unplugged())
     assert rtnl.asked == expected
     rtnl = AnsweringRtnetlink()
     assert rtnl.routes(6) == []
