@@ -294,7 +294,8 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
     Raises CniError 105 where they, or the pod's addresses, or its gateway are not as the steps left them: something
     else may have taken them away in the meantime, or put another bridge in the place of the one that they were on.
     """
-    check_all(plan.gateway(config, wiring.ips), kernel)
+    if not config.force_address:  # with it, networks take the bridge from each other
+        check_all(plan.gateway(config, wiring.ips), kernel)
     bridge, host = on_host(kernel, wiring.links.bridge), on_host(kernel, wiring.links.host)
     pod = in_pod(kernel, wiring.links.pod)
     for link in (bridge, host, pod):

@@ -337,6 +337,11 @@ def get_chain(chain: Chain) -> Message:
     return _message(chain.family, NFT_MSG_GETCHAIN, 0, *_chain_place(chain))
 
 
+def get_chains(family: int) -> Message:
+    """nft list chains FAMILY; kernels that take no filter tell those of other tables, too."""
+    return _message(family, NFT_MSG_GETCHAIN, NLM_F_DUMP, text(NFTA_CHAIN_TABLE, TABLE))
+
+
 def _chain_place(chain: Chain) -> tuple[bytes, bytes]:
     return text(NFTA_CHAIN_TABLE, TABLE), text(NFTA_CHAIN_NAME, chain.name)
 
@@ -564,6 +569,11 @@ class Nftables(NetlinkSocket):
     def rules(self, chain: Chain) -> list[tuple[bytes, str]]:
         """The rules of a chain of ours, as handle and comment, in order; none where there is no such chain."""
         return [_handle_and_comment(payload) for payload in self._found(get_rules(chain))]
+
+    def chains(self, family: int) -> list[str]:
+        """The names of the chains in our table of that family; none where there is no such table."""
+        found = (dict(attributes(payload[4:])) for payload in self._found(get_chains(family)))
+        return [_text(each[NFTA_CHAIN_NAME]) for each in found if _text(each[NFTA_CHAIN_TABLE]) == TABLE]
 
     def uses(self, chain: Chain) -> int:
         """How many rules a chain of ours has, and how many others jump to it, in one sum; 0 where it is not there."""

@@ -157,6 +157,11 @@ def masquerade_rules(name: str) -> list[Rule]:
     return [*returns, nftables.masquerade("what leaves the node")]
 
 
+def _chain_names(nft: Nftables) -> set[str]:
+    """The names of such chains that are there."""
+    return set(filter(is_name, (each.rpartition("-")[2] for each in nft.chains(NFPROTO_INET))))
+
+
 def is_name(comment: str) -> bool:
     """Whether a comment in the base chain is the name of such a chain."""
     return len(comment) == 12 and all(each in "0123456789abcdef" for each in comment)
@@ -214,7 +219,10 @@ def put_back_masquerade(kernel: Kernel, known: Exceptions) -> list[PodFilter]:
         pods = [pod for pod in found if pod.masqueraded]
         messages = [nftables.new_table(NFPROTO_INET), nftables.new_set(ATTACHMENTS), *_put(ANCHORS)]
         messages += nftables.chain_with(POSTROUTING, POSTROUTING_RULES)
-        for chain in {each.name: each for each in map(chain_of, pods)}.values():
+        chains = {each.name: each for each in map(chain_of, pods)}
+        for name in _chain_names(nft) - chains.keys():
+            messages += _drop_chain(name)  # of pods that have gone
+        for chain in chains.values():
             whole = chain.exceptions.told and _has_exceptions(nft, chain)
             messages += _chain_messages(chain, with_networks=not whole)
             messages += map(nftables.flush_set, pods_sets(chain.name).values())
@@ -236,7 +244,9 @@ def put_back_guards(kernel: Kernel) -> list[PodFilter]:
         generation = kernel.nftables.generation()
         found = read_altnames(kernel.host.links(), Exceptions())
         pods = [pod for pod in found if pod.mac]
-        messages = [nftables.new_table(NFPROTO_BRIDGE), nftables.new_set(GUARDED), nftables.new_set(MACS)]
+        messages = [nftables.new_table(NFPROTO_BRIDGE)]
+        for each in (GUARDED, MACS):
+            messages += [nftables.new_set(each), nftables.flush_set(each)]
         messages += nftables.chain_with(MACSPOOFCHK, MACSPOOFCHK_RULES)
         messages += _put(GUARD_ANCHORS)
         messages += _put({element: told for pod in pods for element, told in elements_of_guarded(pod).items()})
@@ -326,7 +336,7 @@ def unmasquerade(kernel: Kernel, host: str, owner: str = "") -> None:
         messages = _take(elements)
         for name in chains:
             if _is_unused(nft, name, elements):
-                messages += _drop_chain(nft, name)
+                messages += [*_del_jumps(nft, name), *_drop_chain(name)]
         changed = not messages or nft.change(messages, generation)
 
 
@@ -488,10 +498,10 @@ def _is_unused(nft: Nftables, name: str, but: list[Element]) -> bool:
     return True
 
 
-def _drop_chain(nft: Nftables, name: str) -> list[Message]:
-    """Delete a chain and all that it took."""
+def _drop_chain(name: str) -> list[Message]:
+    """Delete a chain, to which nothing leads any more, and its sets."""
     chain, sets = masquerade_chain(name), [*pods_sets(name).values(), *exceptions_sets(name).values()]
-    messages = _del_jumps(nft, name)
+    messages = []
     for new, delete in [(nftables.new_chain(chain), nftables.del_chain(chain))] + [
         (nftables.new_set(each), nftables.del_set(each)) for each in sets
     ]:

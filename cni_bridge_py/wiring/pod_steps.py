@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from errno import EEXIST, ENODEV, EOPNOTSUPP
+from errno import EEXIST, ENODEV, EOPNOTSUPP, EXFULL
 from shlex import quote
 
 from netaddr import IPAddress
 
 from cni_bridge_py.addresses import InterfaceAddress
-from cni_bridge_py.cni.errors import ALREADY_ATTACHED, CniError
+from cni_bridge_py.cni.errors import ALREADY_ATTACHED, KERNEL_REFUSED, CniError
 from cni_bridge_py.cni.request import IFNAMSIZ
 from cni_bridge_py.cni.result import Route
 from cni_bridge_py.kernel import rtnetlink, sysctl
@@ -37,6 +37,9 @@ from cni_bridge_py.wiring.step import (
 
 DAD_SECONDS = 10
 """What the reference waits at most; the kernel's default takes one to two."""
+
+BR_MAX_PORTS = 1 << 10
+"""net/bridge/br_private.h; the kernel gives none the number 0."""
 
 IFALIASZ = 256
 """linux/if.h: an alias's room, its terminating NUL included."""
@@ -111,7 +114,13 @@ class AttachToBridge(Step):
         bridge = on_host(kernel, self.bridge)
         changes = [rtnetlink.master(bridge.index)]
         changes += [rtnetlink.alias(self._alias)] if self._alias else []
-        kernel.host.ask(rtnetlink.set_link(self.host, *changes))
+        try:
+            kernel.host.ask(rtnetlink.set_link(self.host, *changes))
+        except NetlinkError as error:
+            if error.errno != EXFULL:
+                raise
+            msg = f"bridge {self.bridge} has {BR_MAX_PORTS - 1} ports, and no room for another"
+            raise CniError(KERNEL_REFUSED, msg, "delete pods, or name another bridge with the key bridge") from None
         if self.hairpin or self.isolated:
             index = on_host(kernel, self.host).index
             kernel.host.ask(rtnetlink.set_port(index, hairpin=self.hairpin, isolated=self.isolated))

@@ -29,7 +29,9 @@ from tests.kernel.networks import (
 )
 
 WORKERS = 4
+KERNEL_REFUSED = 100
 ALREADY_ATTACHED = 103
+NOT_AS_EXPECTED = 105
 NO_ADDRESS_LEFT = 50
 """What STATUS says of a range that is full."""
 
@@ -149,9 +151,12 @@ class Crowd:
                     assert ip not in self.owners, f"{ip} is given out twice"
                     self.owners[ip] = member
         else:
-            # A call that was killed may have left a veth, which is as good as an attachment until the DEL.
-            assert member.state != ABSENT, reply
-            assert reply.error["code"] == ALREADY_ATTACHED or member.reference, reply
+            self._was_refused(member, reply)
+
+    def _was_refused(self, member: Member, reply: Reply) -> None:
+        # A call that was killed may have left a veth, which is as good as an attachment until the DEL.
+        assert member.state != ABSENT, reply
+        assert reply.error["code"] == ALREADY_ATTACHED or member.reference, reply
 
     def _delete(self, member: Member, plugin: Plugin) -> None:
         self._forget(member, UNKNOWN)
@@ -248,6 +253,61 @@ class Crowd:
         assert "hook postrouting" in self.node.run("nft", "list", "table", *TABLE.split()).stdout
 
 
+class UprootedCrowd(Crowd):
+    """One that comes and goes while what it shares is taken away; what is left of that is seen to afterwards."""
+
+    has_ground = False
+
+    def _do_something(self, chance: random.Random) -> None:
+        if chance.random() < 0.1:
+            self._count("loss")
+            loss = chance.choice(LOSSES).replace("BRIDGE", chance.choice(self.confs)["bridge"])
+            self.node.run("sh", "-c", loss, check=False)
+        else:
+            super()._do_something(chance)
+
+    def _was_refused(self, member: Member, reply: Reply) -> None:
+        if member.state == ATTACHED or reply.error["code"] == ALREADY_ATTACHED:
+            super()._was_refused(member, reply)
+        else:
+            assert reply.error["code"] in (KERNEL_REFUSED, NOT_AS_EXPECTED), reply
+            self._forget(member, UNKNOWN)
+
+    def _look_at(self, member: Member, plugin: Plugin) -> None:
+        if self.has_ground:
+            super()._look_at(member, plugin)
+
+    def mend(self) -> None:
+        """The next pod of each network comes."""
+        for conf in self.confs:
+            member = next(each for each in self.members if each.conf is conf)
+            self._delete(member, self.plugin)
+            self._add(member, self.plugin)
+            assert member.state == ATTACHED
+        self.has_ground = True
+
+
+def each_of(what: str) -> str:
+    """A command that flushes one of the chains or sets of our table that masquerades, whichever."""
+    found = rf"""nft list {what}s inet | sed -n 's/^\t{what} \([^ ]*\) .*/flush {what} {TABLE} \1/p'"""
+    return f"{found} | shuf -n 1 | nft -f -"
+
+
+LOSSES = [
+    "ip link delete BRIDGE",
+    "ip link set BRIDGE down",
+    "ip address flush dev BRIDGE scope global",
+    "nft flush ruleset",
+    f"nft delete table {TABLE}",
+    "nft delete table bridge cni-bridge-py",
+    "nft flush chain bridge cni-bridge-py macspoofchk",
+    "nft flush set bridge cni-bridge-py macs",
+    "nft flush set bridge cni-bridge-py attachments",
+    each_of("chain"),
+    each_of("set"),
+]
+
+
 @pytest.fixture
 def seed() -> int:
     """What to do; pytest shows it where a test fails."""
@@ -282,5 +342,18 @@ def test_crowd(node: Node, plugin: Plugin, seed: int, scenario: str, size: int, 
     crowd.arrive()
     crowd.run(seed, seconds)
     print(", ".join(f"{count} {what}" for what, count in sorted(crowd.done.items())))
+    crowd.assert_settled()
+    crowd.leave()
+
+
+@pytest.mark.parametrize("scenario", ["two networks on one bridge", "two bridges"])
+@pytest.mark.parametrize("seconds", [4, pytest.param(30, marks=pytest.mark.slow)])
+def test_crowd_whose_ground_goes(node: Node, plugin: Plugin, seed: int, scenario: str, seconds: float) -> None:
+    """Bridges, addresses, rules: the next ADD of each network mends all of it, for the pods of both."""
+    crowd = UprootedCrowd(node, plugin, SCENARIOS[scenario](20), None, 20)
+    crowd.arrive()
+    crowd.run(seed, seconds)
+    print(", ".join(f"{count} {what}" for what, count in sorted(crowd.done.items())))
+    crowd.mend()
     crowd.assert_settled()
     crowd.leave()

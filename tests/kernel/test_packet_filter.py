@@ -138,6 +138,18 @@ def test_a_delete_after_it_leaves_nothing(node: Node, plugin: Plugin, damage: st
     assert filter_left(node) == []
 
 
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_a_pod_left_that_has_gone_is_not_put_back(node: Node, plugin: Plugin, damage: str) -> None:
+    """Its DEL, late or not, finds nothing any more that would tell what it had."""
+    gone, _ = add_pod(plugin, node, ONE)
+    node.run("sh", "-ec", DAMAGE[damage])
+    gone.run("ip", "link", "delete", "eth0")
+    other, _ = add_pod(plugin, node, TWO)
+    plugin.delete(node, ONE, gone)
+    plugin.delete(node, TWO, other)
+    assert filter_left(node) == []
+
+
 @pytest.mark.slow
 def test_a_delete_while_it_is_put_back_leaves_nothing(node: Node, plugin: Plugin) -> None:
     """Whatever an ADD has read already: the pod that it is about to put back goes."""

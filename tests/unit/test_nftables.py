@@ -261,6 +261,11 @@ MESSAGES: list[tuple[type[nlmsg], Message, tuple[int, int, dict[str, Any]]]] = [
             (nftables.del_chain, 5, REQUEST),
         )
     ],
+    (
+        nft_chain_msg,
+        nftables.get_chains(INET),
+        (NFTABLES | 4, REQUEST | DUMP, {"nfgen_family": INET, "NFTA_CHAIN_TABLE": "cni-bridge-py"}),
+    ),
     (nft_rule_msg, nftables.flush_chain(OF_NETWORK), (NFTABLES | 8, REQUEST, OF_CHAIN)),
     (nft_rule_msg, nftables.get_rules(OF_NETWORK), (NFTABLES | 7, REQUEST | DUMP, OF_CHAIN)),
     (
@@ -388,7 +393,17 @@ def _functions() -> list[tuple[str, str]]:
 
 def test_every_function_that_makes_messages_is_tested() -> None:
     tested = {
-        *("new_table", "new_chain", "get_chain", "del_chain", "flush_chain", "get_rules", "del_rule", "new_rule"),
+        *(
+            "new_table",
+            "new_chain",
+            "get_chain",
+            "get_chains",
+            "del_chain",
+            "flush_chain",
+            "get_rules",
+            "del_rule",
+            "new_rule",
+        ),
         *("new_set", "del_set", "del_elements", "flush_set", "get_element", "get_elements", "get_generation"),
         *("new_elements", "new_networks", "chain_with"),
     }
@@ -464,6 +479,16 @@ def test_reads_the_comments_and_handles_of_rules() -> None:
 def test_a_rule_without_comment_has_an_empty_one() -> None:
     said = answer(nft_rule_msg, [("NFTA_RULE_TABLE", "cni-bridge-py")], nfgen_family=INET)
     assert AnsweringNftables(said).comments(OF_NETWORK) == [""]
+
+
+def test_reads_the_names_of_the_chains_in_our_table() -> None:
+    said = [
+        answer(nft_chain_msg, [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)], nfgen_family=INET)
+        for table, name in (("cni-bridge-py", "postrouting"), ("theirs", "forward"), ("cni-bridge-py", "x"))
+    ]
+    nft = AnsweringNftables(*said)
+    assert nft.chains(INET) == ["postrouting", "x"]
+    assert nft.asked == [nftables.get_chains(INET)]
 
 
 def test_reads_how_often_a_chain_is_used() -> None:
