@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import ENODEV
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -14,7 +16,7 @@ from pyroute2.nftables.main import NFTables
 
 from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.config import NetworkConfig, read_config_for_delete
-from cni_bridge_py.installer import document, places, say, services
+from cni_bridge_py.installer import Refused, document, places, say, services
 from cni_bridge_py.installer.install import help_files
 from cni_bridge_py.installer.staging import MARK, backup_name, need_writable, remove
 from cni_bridge_py.kernel.nftables import NFPROTO_BRIDGE, NFPROTO_INET, TABLE
@@ -39,6 +41,8 @@ class Options:
 
 def uninstall(options: Options) -> None:
     """Take away what was installed, and say what stays. Raises Refused where that takes other rights."""
+    if options.purge and os.geteuid() != 0:
+        raise Refused("--purge takes away links and rules, which takes root: run it as root (sudo ./install.sh ...)")
     bins, confs = places.find_all(options.bin_dir, options.conf_dir)
     programs = [path for folder in bins for path in _programs(folder)]
     command = list(_of_people(options.prefix))
@@ -183,7 +187,7 @@ class Left:
         with IPRoute() as kernel:
             for network, veths in self._veths.items():
                 for veth in veths:
-                    kernel.link("del", ifname=veth)
+                    _delete(kernel, ifname=veth)
                 if veths:
                     say(f"{len(veths)} pods of the network {network} have no network any more")
             for bridge in self._own_bridges():
@@ -193,7 +197,7 @@ class Left:
                 if ports:
                     say(f"The bridge {bridge} stays: {', '.join(ports)} is plugged into it, which is not ours")
                 else:
-                    kernel.link("del", index=self._bridges[bridge])
+                    _delete(kernel, index=self._bridges[bridge])
                     say(f"Removed the bridge {bridge}")
         for number, family in self._tables:
             with NFTables(nfgen_family=number) as nft:
@@ -202,6 +206,14 @@ class Left:
         for folder in self._leases:
             shutil.rmtree(folder)
             say(f"Removed {folder}")
+
+
+def _delete(kernel: IPRoute, **which: Any) -> None:
+    try:
+        kernel.link("del", **which)
+    except NetlinkError as error:
+        if error.code != ENODEV:  # it may go with its pod just now
+            raise Refused(f"{' '.join(map(str, which.values()))} cannot be deleted: {error}") from None
 
 
 def _lease_folder(network: NetworkConfig) -> Iterator[Path]:

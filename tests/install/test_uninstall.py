@@ -114,6 +114,14 @@ def test_it_works_without_anything_built_where_it_was_built_once(installer: Inst
     assert list(installer.path(BIN).iterdir()) == []
 
 
+def test_purging_takes_root(installer: Installer) -> None:
+    installer.node.run("install", "-d", "--owner=65534", "/opt/mine")
+    where = [f"--{each}=/opt/mine/{each}" for each in ("bin-dir", "conf-dir", "prefix")]
+    assert installer.run("--no-build", *where, user=65534).returncode == 0
+    assert "run it as root" in installer.refuse("--uninstall", "--purge", *where, user=65534)
+    assert installer.run("--uninstall", *where, user=65534).returncode == 0
+
+
 # --- pods that run ---
 
 
