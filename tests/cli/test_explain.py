@@ -134,14 +134,14 @@ def test_a_configuration_that_the_plugin_would_refuse_is_refused(
     text: str, message: str, plugin: Plugin, node: Node
 ) -> None:
     done = node.run(*plugin.argv, "explain", "--conf", "-", input=text, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""
 
 
 def test_without_a_configuration_it_says_how_to_name_one(plugin: Plugin, node: Node) -> None:
     done = node.run(*plugin.argv, "explain", check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "--conf FILE" in done.stderr
 
 
