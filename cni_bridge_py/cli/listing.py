@@ -90,7 +90,7 @@ def _table(found: list[Attachment], wide: bool) -> Text:
     columns += ["CONTAINER ID", "INTERFACE", "MAC", "MTU", "VLANS"] if wide else []
     rows = [[*columns, "SENT", "RECEIVED"], *(_row(each, wide) for each in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = Text(no_wrap=True)
+    table = Text()
     for row, state in zip(rows, ["STATE", *(each.state for each in found)], strict=True):
         style = "bold" if state == "STATE" else "green" if state == OK else "red"
         cells = [

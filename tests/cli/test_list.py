@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import REFERENCE_BIN_DIR, Json, Plugin
+from tests.harness import PATH, REFERENCE_BIN_DIR, Json, Plugin
 from tests.node.conftest import PROGRAM, Patient, make_patient, patient
 
 __all__ = ["make_patient", "patient"]
@@ -149,6 +149,14 @@ def test_the_table(patient: Patient) -> None:
     wide = patient.node.run(PROGRAM, "list", "--wide").stdout
     for word in (patient.pods[0].container_id, "0a:58:0a:16:00:02", "1500"):
         assert word in wide
+
+
+def test_it_watches_in_a_narrow_terminal(patient: Patient) -> None:
+    """The state is the last column, and the one that matters."""
+    patient.sh("ip link set cni0 down")
+    env = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TERM": "xterm", "COLUMNS": "80"}
+    argv = ("script", "-qefc", f"timeout --signal=INT 5 {PROGRAM} list --watch 0.3", "/dev/null")
+    assert "bridge down" in patient.node.run(*argv, check=False, env=env).stdout
 
 
 def test_it_watches(patient: Patient) -> None:
