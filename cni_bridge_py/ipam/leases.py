@@ -88,13 +88,19 @@ class LeaseStore:
 
     def _take_lock(self) -> bool:
         """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
-        _make_directory(self.path)
-        self._lock = _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
+        try:
+            self._lock = self._open_lock()
+        except FileNotFoundError:
+            _make_directory(self.path)
+            self._lock = self._open_lock()
         flock(self._lock, LOCK_EX)
         if os.fstat(self._lock).st_nlink:
             return True
         os.close(self._lock)
         return False
+
+    def _open_lock(self) -> int:
+        return _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
 
     def is_complete(self) -> bool:
         """Whether `complete` has been called in this directory: else the leases of this node's pods may be gone."""

@@ -239,6 +239,10 @@ class Set:
         return f"{{ type {self.key.name}; {'flags interval; ' if self.intervals else ''}}}"
 
 
+Element = tuple[Set, bytes]
+"""A set, and a key in it."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule: its expressions, the same in nft's words, and a comment.
@@ -543,20 +547,37 @@ def _expression(name: str, *parts: bytes) -> bytes:
     return nested(NFTA_LIST_ELEM, text(NFTA_EXPR_NAME, name), nested(NFTA_EXPR_DATA, *parts))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a look at the rule set told; see Nftables.look."""
+
+    generation: int
+    uses: int
+    comments: dict[Element, str | None]
+
+
 class Nftables(NetlinkSocket):
     """An nftables socket of one network namespace."""
 
     def __init__(self) -> None:
         super().__init__(NETLINK_NETFILTER)
-        self._spent: list[Nftables] = []
 
     def generation(self) -> int:
         """The number of the rule set's state, which every change by anybody counts up.
 
         Raises NetlinkError where the kernel has no nf_tables.
         """
-        told = dict(attributes(self.get(get_generation())[4:]))
-        return int.from_bytes(told[NFTA_GEN_ID], "big")
+        return _generation(self.get(get_generation()))
+
+    def look(self, chain: Chain, elements: Sequence[Element]) -> Seen:
+        """The number of the rule set's state, and what `uses` and `comment` tell of a chain and of elements after it.
+
+        Raises NetlinkError.
+        """
+        asked = [get_generation(), get_chain(chain), *(get_element(of, key) for of, key in elements)]
+        generation, uses, *comments = (_unless_missing(each) for each in self.get_each(asked))
+        found = {element: _comment_of(element[1], each) for element, each in zip(elements, comments, strict=True)}
+        return Seen(_generation(generation), _uses(uses), found)
 
     def comments(self, chain: Chain) -> list[str]:
         """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
@@ -564,7 +585,7 @@ class Nftables(NetlinkSocket):
 
     def first_comments(self, chain: Chain) -> list[str]:
         """The comments of some rules in a chain of ours, from the first on; ten or so, however many there are."""
-        return [comment for _, comment in map(_handle_and_comment, self._first(get_rules(chain)))]
+        return [comment for _, comment in map(_handle_and_comment, self._found(get_rules(chain), self.first))]
 
     def rules(self, chain: Chain) -> list[tuple[bytes, str]]:
         """The rules of a chain of ours, as handle and comment, in order; none where there is no such chain."""
@@ -577,12 +598,16 @@ class Nftables(NetlinkSocket):
 
     def uses(self, chain: Chain) -> int:
         """How many rules a chain of ours has, and how many others jump to it, in one sum; 0 where it is not there."""
-        told = self._find(get_chain(chain))
-        return int.from_bytes(told.get(NFTA_CHAIN_USE, b""), "big")
+        return _uses(self._find(get_chain(chain)))
 
     def comment(self, of: Set, key: bytes) -> str | None:
         """The comment of an element; None where a set of ours has none with that key."""
-        return _elements_of(self._find(get_element(of, key))).get(key)
+        return _comment_of(key, self._find(get_element(of, key)))
+
+    def comments_of(self, elements: Sequence[Element]) -> list[str | None]:
+        """What `comment` tells of each element."""
+        answers = self.get_each([get_element(of, key) for of, key in elements])
+        return [_comment_of(key, _unless_missing(each)) for (_, key), each in zip(elements, answers, strict=True)]
 
     def elements(self, of: Set) -> dict[bytes, str]:
         """All elements of a set of ours, and their comments; none where there is no such set."""
@@ -590,14 +615,7 @@ class Nftables(NetlinkSocket):
 
     def some_elements(self, of: Set) -> dict[bytes, str]:
         """Some elements of a set of ours, at least three where it has as many, however many there are more."""
-        return _all_elements(self._first(get_elements(of)))
-
-    def _first(self, message: Message) -> list[bytes]:
-        # The rest of a dump would be in the way of the next request. And whoever closes a socket waits until the kernel
-        # has freed what others deleted, which takes it 10 ms: it is left for the end of the process.
-        once = Nftables()
-        self._spent.append(once)
-        return once._found(message, once.first)
+        return _all_elements(self._found(get_elements(of), self.first))
 
     def _found(self, message: Message, ask: Callable[[Message], list[bytes]] | None = None) -> list[bytes]:
         try:
@@ -607,13 +625,11 @@ class Nftables(NetlinkSocket):
                 return []
             raise
 
-    def _find(self, message: Message) -> dict[int, bytes]:
+    def _find(self, message: Message) -> bytes:
         try:
-            return dict(attributes(self.get(message)[4:]))
+            return self.get(message)
         except NetlinkError as error:
-            if error.errno == ENOENT:
-                return {}
-            raise
+            return _unless_missing(error)
 
     def change(self, messages: list[Message], generation: int) -> bool:
         """Make changes in one transaction: all of them or none.
@@ -631,12 +647,34 @@ class Nftables(NetlinkSocket):
         return True
 
 
+def _unless_missing(answer: bytes | NetlinkError) -> bytes:
+    """An answer, empty where it is that there is no such thing; another refusal is raised."""
+    if isinstance(answer, bytes):
+        return answer
+    if answer.errno != ENOENT:
+        raise answer
+    return b""
+
+
+def _generation(payload: bytes) -> int:
+    return int.from_bytes(dict(attributes(payload[4:]))[NFTA_GEN_ID], "big")
+
+
+def _uses(payload: bytes) -> int:
+    return int.from_bytes(dict(attributes(payload[4:])).get(NFTA_CHAIN_USE, b""), "big")
+
+
+def _comment_of(key: bytes, payload: bytes) -> str | None:
+    return _elements_of(payload).get(key)
+
+
 def _all_elements(payloads: list[bytes]) -> dict[bytes, str]:
-    return {key: each for payload in payloads for key, each in _elements_of(dict(attributes(payload[4:]))).items()}
+    return {key: each for payload in payloads for key, each in _elements_of(payload).items()}
 
 
-def _elements_of(told: dict[int, bytes]) -> dict[bytes, str]:
+def _elements_of(payload: bytes) -> dict[bytes, str]:
     """The elements in one answer, and their comments."""
+    told = dict(attributes(payload[4:]))
     found = {}
     for _, element in attributes(told.get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
         parts = dict(attributes(element))

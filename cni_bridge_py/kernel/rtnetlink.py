@@ -7,6 +7,7 @@ answers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENODEV
 from socket import AF_INET, AF_INET6
@@ -16,10 +17,12 @@ from netaddr import IPAddress, IPNetwork
 
 from cni_bridge_py.addresses import InterfaceAddress, IPVersion
 from cni_bridge_py.kernel.netlink import (
+    NETLINK_GET_STRICT_CHK,
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
+    SOL_NETLINK,
     Message,
     NetlinkError,
     NetlinkSocket,
@@ -68,12 +71,15 @@ IFLA_PROP_LIST = 52
 IFLA_ALT_IFNAME = 53
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
+IFLA_INFO_SLAVE_KIND = 4
 IFLA_INFO_SLAVE_DATA = 5
 IFLA_BR_VLAN_FILTERING = 7
 IFLA_BR_BRIDGE_ID = 11
 IFLA_BR_NF_CALL_IPTABLES = 36
 IFLA_BR_NF_CALL_IP6TABLES = 37
 IFLA_BR_VLAN_DEFAULT_PVID = 39
+IFLA_INET6_CONF = 2
+DEVCONF_ACCEPT_RA = 3
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 IFLA_BRIDGE_VLAN_INFO = 2
@@ -171,6 +177,13 @@ class Link:
         """The alternative names."""
         found = attributes(self._told.get(IFLA_PROP_LIST, b""))
         return [_text(name) for kind, name in found if kind == IFLA_ALT_IFNAME]
+
+    @property
+    def accept_ra(self) -> int:
+        """The kernel parameter net.ipv6.conf.NAME.accept_ra; 0 where IPv6 is off."""
+        ipv6 = dict(attributes(dict(attributes(self._told.get(IFLA_AF_SPEC, b""))).get(AF_INET6, b"")))
+        values = ipv6.get(IFLA_INET6_CONF, b"")
+        return int(unpack_from("=i", values, 4 * DEVCONF_ACCEPT_RA)[0]) if values else 0
 
     @property
     def hairpin(self) -> bool:
@@ -332,11 +345,14 @@ def mtu(value: int) -> bytes:
     return u32(IFLA_MTU, value)
 
 
-def set_port(index: int, *, hairpin: bool, isolated: bool) -> Message:
-    """bridge link set dev ... [hairpin on] [isolated on]"""
-    header = IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
+def set_port_up(name: str, *, hairpin: bool, isolated: bool) -> Message:
+    """ip link set NAME up [type bridge_slave [hairpin on] [isolated on]]"""
+    header = IFINFOMSG.pack(AF_UNSPEC, 0, 0, IFF_UP, IFF_UP)
     modes = (u8(IFLA_BRPORT_MODE, 1) if hairpin else b"") + (u8(IFLA_BRPORT_ISOLATED, 1) if isolated else b"")
-    return Message(RTM_SETLINK, 0, header + nested(IFLA_PROTINFO, modes))
+    if not modes:
+        return set_link(name, flags=IFF_UP)
+    info = nested(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), nested(IFLA_INFO_SLAVE_DATA, modes))
+    return Message(RTM_NEWLINK, 0, header + text(IFLA_IFNAME, name) + info)
 
 
 def set_vlan_filtering(name: str) -> Message:
@@ -522,6 +538,8 @@ class Rtnetlink(NetlinkSocket):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_ROUTE)
+        with suppress(OSError):  # kernels before 4.20: dumps come unfiltered, and every reader filters again
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 
     def link(self, name: str) -> Link | None:
         """The link of that name, or None."""

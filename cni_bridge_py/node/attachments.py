@@ -13,11 +13,12 @@ from cni_bridge_py.addresses import InterfaceAddress, parse_ip
 from cni_bridge_py.config import HOST_LOCAL, NetworkConfig
 from cni_bridge_py.ipam.leases import LEADING, LeaseStore
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
+from cni_bridge_py.kernel.nftables import Element
 from cni_bridge_py.kernel.rtnetlink import Link
 from cni_bridge_py.node.networks import Network, configs, data_dirs, gateways
 from cni_bridge_py.node.state import State, Traffic
 from cni_bridge_py.wiring import names, plan
-from cni_bridge_py.wiring.packet_filter import Element, elements_of_guarded, elements_of_masqueraded
+from cni_bridge_py.wiring.packet_filter import elements_of_guarded, elements_of_masqueraded
 from cni_bridge_py.wiring.pod_filter import Exceptions, read_altnames
 
 OK = "ok"

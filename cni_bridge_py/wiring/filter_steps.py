@@ -9,7 +9,7 @@ from errno import EAFNOSUPPORT, EINVAL, EOPNOTSUPP, EPROTONOSUPPORT
 from cni_bridge_py.kernel import nftables, rtnetlink
 from cni_bridge_py.kernel.access import Kernel
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer, Tolerating
-from cni_bridge_py.kernel.nftables import Chain, Rule, Set
+from cni_bridge_py.kernel.nftables import Chain, Element, Rule, Set
 from cni_bridge_py.wiring import packet_filter
 from cni_bridge_py.wiring.packet_filter import (
     ANCHORS,
@@ -19,7 +19,6 @@ from cni_bridge_py.wiring.packet_filter import (
     MACSPOOFCHK_RULES,
     POSTROUTING,
     POSTROUTING_RULES,
-    Element,
     MasqueradeChain,
     comments,
 )

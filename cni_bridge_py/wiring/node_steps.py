@@ -123,9 +123,8 @@ class EnsureBridge(Step):
 
     def _ignore_advertisements(self, kernel: Kernel, link: Link) -> None:
         """No pod's router advertisement becomes the node's route; a node that has its own from this bridge keeps it."""
-        with suppress(OSError):  # IPv6 is off
-            if sysctl.read(accept_ra(self.name)) != "0" and not kernel.host.has_advertised_route(link.index):
-                sysctl.prefer(accept_ra(self.name), "0")
+        if link.accept_ra and not kernel.host.has_advertised_route(link.index):
+            sysctl.prefer(accept_ra(self.name), "0")
 
     def _flags(self) -> int:
         return rtnetlink.IFF_UP | (rtnetlink.IFF_PROMISC if self.promisc else 0)

@@ -54,8 +54,10 @@ from cni_bridge_py.kernel.nftables import (
     NFPROTO_BRIDGE,
     NFPROTO_INET,
     Chain,
+    Element,
     Nftables,
     Rule,
+    Seen,
     Set,
     interface_and_mac_key,
     interface_and_mark_key,
@@ -63,9 +65,6 @@ from cni_bridge_py.kernel.nftables import (
 )
 from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, digest, read_altnames
-
-Element = tuple[Set, bytes]
-"""A set, and a key in it."""
 
 NOBODY = (IPNetwork("0.0.0.0/32"), IPNetwork("::/128"))
 """The addresses that are nobody's: with them, no set is empty unless somebody flushed it."""
@@ -155,6 +154,10 @@ def masquerade_rules(name: str) -> list[Rule]:
         for version, networks in exceptions_sets(name).items()
     ]
     return [*returns, nftables.masquerade("what leaves the node")]
+
+
+USES = len(masquerade_rules("")) + len(jumps(""))
+"""How many rules a chain has and how many jump to it: known once, for making them takes a tenth of an ADD."""
 
 
 def _chain_names(nft: Nftables) -> set[str]:
@@ -270,20 +273,22 @@ def masquerade(kernel: Kernel, pod: PodFilter) -> None:
     """Have a pod's addresses masqueraded, but not to its own networks, nor to the exceptions, nor in multicast."""
     nft, chain, wanted = kernel.nftables, chain_of(pod), elements_of_masqueraded(pod)
     comments_of_pod = _comments_of(pod)
+    told_at = [(ATTACHMENTS, interface_and_mark_key(pod.host, number)) for number in range(len(comments_of_pod) + 1)]
+    elements = list(dict.fromkeys([*told_at, *wanted, *_of_nobody_in(chain.name)]))
     changed = mended = False
     while not changed:
-        generation = nft.generation()
-        if told(nft, pod.host) not in ([], comments_of_pod):
+        seen = nft.look(masquerade_chain(chain.name), elements)
+        if [comment for each in told_at if (comment := seen.comments[each]) is not None] not in ([], comments_of_pod):
             clear(kernel, pod.host)  # an ADD of the same attachment, which was killed, left it
             continue
-        whole = _is_whole(nft, chain)
-        if not whole and not mended and nft.uses(masquerade_chain(chain.name)):
+        whole = _is_complete(seen, chain.name) and chain.anchors.items() <= seen.comments.items()
+        if not whole and not mended and seen.uses:
             put_back_masquerade(kernel, pod.exceptions)
             mended = True
             continue
         messages = [] if whole else _new_chain(nft, chain)
         try:
-            changed = nft.change([*messages, *_replace(nft, wanted)], generation)
+            changed = nft.change([*messages, *_replace(wanted, seen.comments)], seen.generation)
         except NetlinkError as error:
             if error.errno != ENOENT:
                 raise
@@ -356,7 +361,8 @@ def told(nft: Nftables, host: str) -> list[str]:
 
 
 def _comments_of(pod: PodFilter) -> list[str]:
-    return [f"{pod.owner}: {chain_of(pod).name} {address}" for address in pod.masqueraded]
+    name = chain_of(pod).name
+    return [f"{pod.owner}: {name} {address}" for address in pod.masqueraded]
 
 
 # Elements
@@ -420,7 +426,7 @@ def _address(name: str, address: InterfaceAddress) -> Element:
 
 
 def _are_there(nft: Nftables, elements: dict[Element, str]) -> bool:
-    return all(nft.comment(*element) == comment for element, comment in elements.items())
+    return nft.comments_of(list(elements)) == list(elements.values())
 
 
 def _put(elements: dict[Element, str]) -> list[Message]:
@@ -437,39 +443,39 @@ def _take(elements: list[Element]) -> list[Message]:
     return [nftables.del_elements(of, keys) for of, keys in by_set.items()]
 
 
-def _replace(nft: Nftables, elements: dict[Element, str]) -> list[Message]:
-    """Put them where they are, and take away what is there with another comment: a dead pod's address."""
-    others = [element for element, comment in elements.items() if nft.comment(*element) not in (None, comment)]
+def _replace(elements: dict[Element, str], present: dict[Element, str | None]) -> list[Message]:
+    """Put them where they are, and take away what is `present` with another comment: a dead pod's address."""
+    others = [element for element, comment in elements.items() if present[element] not in (None, comment)]
     return [*_take(others), *_put(elements)]
 
 
 # Chains
 
 
-def _is_whole(nft: Nftables, chain: MasqueradeChain) -> bool:
-    return _has_chain(nft, chain.name) and _are_there(nft, chain.anchors)
+def _of_nobody_in(name: str) -> list[Element]:
+    return [*_of_nobody(pods_sets(name)), *_of_nobody(exceptions_sets(name))]
 
 
 def _has_chain(nft: Nftables, name: str) -> bool:
     """Whether a chain is there with its rules, those that lead to it, and what is in its sets."""
-    sets = [*_of_nobody(pods_sets(name)), *_of_nobody(exceptions_sets(name))]
-    rules = len(masquerade_rules(name)) + len(jumps(name))
-    return nft.uses(masquerade_chain(name)) >= rules and all(nft.comment(*each) is not None for each in sets)
+    return _is_complete(nft.look(masquerade_chain(name), _of_nobody_in(name)), name)
+
+
+def _is_complete(seen: Seen, name: str) -> bool:
+    return seen.uses >= USES and all(seen.comments[each] is not None for each in _of_nobody_in(name))
 
 
 def _has_exceptions(nft: Nftables, chain: MasqueradeChain) -> bool:
     """Whether somebody who knew the exceptions of a chain has put them into its sets."""
     exceptions = _of_nobody(exceptions_sets(chain.name))
-    return _are_there(nft, dict.fromkeys(chain.anchors, NO_POD)) and all(
-        nft.comment(*each) is not None for each in exceptions
-    )
+    return _are_there(nft, dict.fromkeys(chain.anchors, NO_POD)) and None not in nft.comments_of(exceptions)
 
 
 def _new_chain(nft: Nftables, chain: MasqueradeChain) -> list[Message]:
     """Make a chain, and all that it takes."""
     return [
         *_chain_messages(chain),
-        *_replace(nft, chain.anchors),
+        *_replace(chain.anchors, dict(zip(chain.anchors, nft.comments_of(list(chain.anchors)), strict=True))),
         *_del_jumps(nft, chain.name),
         *(nftables.new_rule(POSTROUTING, jump) for jump in jumps(chain.name)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyroute2.netlink import nlmsg
@@ -50,7 +51,7 @@ def answer(kind: type[nlmsg], attributes: list[Any], **fields: Any) -> bytes:
 class Answering(NetlinkSocket):
     """A socket that keeps what it is asked, and answers what it was given."""
 
-    def __init__(self, *answers: bytes, refusal: NetlinkError | None = None) -> None:
+    def __init__(self, *answers: Any, refusal: NetlinkError | None = None) -> None:
         self.asked: list[Message] = []
         self.batches: list[list[Message]] = []
         self.answers = list(answers)
@@ -67,6 +68,10 @@ class Answering(NetlinkSocket):
 
     def get(self, message: Message) -> bytes:
         return self.dump(message)[0]
+
+    def get_each(self, messages: Sequence[Message]) -> list[bytes | NetlinkError]:
+        self.asked += messages
+        return self.answers
 
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         self.batches.append([first, *messages, last])

@@ -146,8 +146,16 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
     ),
     *[
         (
-            rtnetlink.set_port(5, hairpin=hairpin, isolated=isolated),
-            (SETLINK, REQUEST, {"family": socket.AF_BRIDGE, "index": 5, "IFLA_PROTINFO": modes}),
+            rtnetlink.set_port_up("veth1", hairpin=hairpin, isolated=isolated),
+            (
+                NEWLINK,
+                REQUEST,
+                UP
+                | {
+                    "IFLA_IFNAME": "veth1",
+                    "IFLA_LINKINFO": {"IFLA_INFO_SLAVE_KIND": "bridge", "IFLA_INFO_SLAVE_DATA": modes},
+                },
+            ),
         )
         for hairpin, isolated, modes in (
             (True, False, {"IFLA_BRPORT_MODE": 1}),
@@ -155,6 +163,10 @@ LINK_MESSAGES: list[tuple[Message, tuple[int, int, dict[str, Any]]]] = [
             (True, True, {"IFLA_BRPORT_MODE": 1, "IFLA_BRPORT_ISOLATED": 1}),
         )
     ],
+    (
+        rtnetlink.set_port_up("veth1", hairpin=False, isolated=False),
+        (SETLINK, REQUEST, UP | {"IFLA_IFNAME": "veth1"}),
+    ),
     (
         rtnetlink.set_vlan_filtering("cni0"),
         (
@@ -372,7 +384,7 @@ TESTED = {
     "get_link_by_index",
     "get_links",
     "get_vlans",
-    "set_port",
+    "set_port_up",
     "set_vlan_filtering",
     "set_netfilter",
     "add_vlans",
@@ -467,6 +479,7 @@ NOTHING: dict[str, Any] = {
     "netfilter": False,
     "default_vlan": 0,
     "takes_first_ports_mac": False,
+    "accept_ra": 0,
 }
 VETH = NOTHING | {
     "index": 7,
@@ -548,6 +561,14 @@ def test_reads_a_bridge(data: list[Any], modes: dict[str, bool]) -> None:
     info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]}
     link = Link(answer(ifinfmsg, [("IFLA_IFNAME", "cni0"), ("IFLA_LINKINFO", info)], index=3))
     assert fields(link) == NOTHING | {"index": 3, "name": "cni0", "kind": "bridge"} | modes
+
+
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_reads_whether_a_link_takes_advertisements(value: int) -> None:
+    parameters = struct.pack("=4i", 0, 64, 1500, value)  # forwarding, hop_limit, mtu, accept_ra (linux/ipv6.h)
+    families = netlink.nested(2, netlink.u32(1, 0)), netlink.nested(10, netlink.attribute(2, parameters))
+    told = answer(ifinfmsg, [("IFLA_IFNAME", "cni0")], index=3) + netlink.nested(26, *families)
+    assert fields(Link(told)) == NOTHING | {"index": 3, "name": "cni0", "accept_ra": value}
 
 
 def test_reads_alternative_names() -> None:
@@ -719,6 +740,7 @@ class FakeSocket:
         self.to_receive: list[bytes] = []
         self.options: list[tuple[int, int, int]] = []
         self.offered = 0
+        self.is_closed = False
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self.options.append((level, option, value))
@@ -726,14 +748,12 @@ class FakeSocket:
     def send(self, data: bytes) -> None:
         self.sent.append(data)
 
-    def recv_into(self, buffer: bytearray) -> int:
-        datagram = self.to_receive.pop(0)
-        self.offered = len(buffer)
-        buffer[: len(datagram)] = datagram
-        return len(datagram)
+    def recv(self, size: int) -> bytes:
+        self.offered = size
+        return self.to_receive.pop(0)[:size]
 
     def close(self) -> None:
-        pass
+        self.is_closed = True
 
 
 Kernel = Callable[..., tuple[NetlinkSocket, FakeSocket]]
@@ -884,13 +904,47 @@ def test_a_large_batch_gets_a_buffer_that_has_room_for_it(kernel: Kernel, size: 
 
 def test_of_a_dump_the_first_answers_may_be_enough(kernel: Kernel) -> None:
     ours, fake = kernel(reply(20, b"one1") + reply(20, b"two2"), reply(20, b"three"), reply(3, bytes(4)))
-    assert ours.first(ALL) == [b"one1", b"two2"]
+    assert ours.first(ALL) == [b"one1", b"two2", b"three"]
     assert fake.offered < 1 << 13, "the kernel would fill it"
     ours, _ = kernel(reply(20, b"one1") + reply(3, bytes(4)))
     assert ours.first(ALL) == [b"one1"]
     ours, _ = kernel(acknowledgement(2))
     with pytest.raises(NetlinkError, match="No such file"):
         ours.first(ALL)
+
+
+def test_a_socket_with_answers_left_in_it_is_used_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a dump would be taken for the next answer. It is closed at the end, for that may take long."""
+    first, second = FakeSocket(), FakeSocket()
+    first.to_receive = [reply(20, b"one1"), reply(20, b"two2"), reply(20, b"more")]
+    second.to_receive = [reply(16, b"link", sequence=2)]
+    sockets = iter([first, second])
+    monkeypatch.setattr(netlink, "socket", lambda *_: next(sockets))
+    ours = NetlinkSocket(0)
+    assert ours.first(ALL) == [b"one1", b"two2"]
+    assert ours.get(GET) == b"link"
+    assert not first.is_closed
+    ours.close()
+    assert first.is_closed
+    assert second.is_closed
+
+
+def test_many_requests_are_one_datagram(kernel: Kernel) -> None:
+    ours, fake = kernel(reply(16, b"one1"), acknowledgement(2, sequence=2), reply(16, b"two2", sequence=3))
+    one, missing, two = ours.get_each([GET, NEW, GET])
+    assert (one, two) == (b"one1", b"two2")
+    assert isinstance(missing, NetlinkError)
+    assert missing.errno == 2
+    assert fake.sent == [b"".join(netlink.encode(each, number) for number, each in enumerate([GET, NEW, GET], 1))]
+
+
+def test_not_more_requests_at_once_than_a_buffer_has_room_for(kernel: Kernel) -> None:
+    """A link is some 2 KB, of 208 KiB (net.core.rmem_default)."""
+    ours, fake = kernel(*(reply(16, bytes([n, 0, 0, 0]), sequence=n) for n in range(1, 101)))
+    answers = ours.get_each([GET] * 100)
+    assert answers == [bytes([n, 0, 0, 0]) for n in range(1, 101)]
+    assert all(len(data) < 50 * len(netlink.encode(GET, 1)) for data in fake.sent)
+    assert ours.get_each([]) == []
 
 
 @pytest.mark.parametrize(

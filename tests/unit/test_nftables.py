@@ -521,19 +521,30 @@ def test_reads_the_comments_of_elements() -> None:
     ]
 
 
-def test_the_first_of_many_come_by_a_socket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of them would be in the way of the next answer."""
+def test_reads_the_first_of_many() -> None:
     key_ = bytes([10, 1, 0, 2])
-    nft = Nftables()
-    others = [
-        AnsweringNftables(elements_answer((key_, "veth1")), elements_answer((bytes(4), ""))),
-        AnsweringNftables(rule_answer("multicast"), rule_answer("x")),
-    ]
-    sockets = iter(others)
-    monkeypatch.setattr(nftables, "Nftables", lambda: next(sockets))
+    nft = AnsweringNftables(elements_answer((key_, "veth1")), elements_answer((bytes(4), "")))
     assert nft.some_elements(PODS[4]) == {key_: "veth1"}
+    nft = AnsweringNftables(rule_answer("multicast"), rule_answer("x"))
     assert nft.first_comments(OF_NETWORK) == ["multicast"]
-    assert [each.asked for each in others] == [[nftables.get_elements(PODS[4])], [nftables.get_rules(OF_NETWORK)]]
+    assert nft.asked == [nftables.get_rules(OF_NETWORK)]
+
+
+def test_looks_at_many_things_at_once() -> None:
+    one, two, three = ((PODS[4], bytes([10, 1, 0, number])) for number in (1, 2, 3))
+    generation = answer(nft_gen_msg, []) + netlink.be32(1, 77)
+    uses = answer(nft_chain_msg, [], nfgen_family=INET) + netlink.be32(6, 5)
+    missing = NetlinkError(2, "")
+    comments = [elements_answer((one[1], "veth1")), missing, elements_answer((three[1], None))]
+    nft = AnsweringNftables(generation, uses, *comments)
+    seen = nft.look(OF_NETWORK, [one, two, three])
+    assert seen == nftables.Seen(77, 5, {one: "veth1", two: None, three: ""})
+    get_elements = [nftables.get_element(*each) for each in (one, two, three)]
+    assert nft.asked == [nftables.get_generation(), nftables.get_chain(OF_NETWORK), *get_elements]
+    assert AnsweringNftables(*comments).comments_of([one, two, three]) == ["veth1", None, ""]
+    assert AnsweringNftables(generation, missing).look(OF_NETWORK, []).uses == 0
+    with pytest.raises(NetlinkError):
+        AnsweringNftables(generation, NetlinkError(1, "")).look(OF_NETWORK, [])
 
 
 def test_what_is_not_there() -> None:
