@@ -32,13 +32,27 @@ STAND_INS = {
     "hashlib": "from _blake2 import blake2b\n",
     "importlib.resources": "files = None\n",
     "pprint": "",
+    "typing": """
+class Word:
+    def __getitem__(*_): return None
+Any = ClassVar = Literal = NoReturn = Word()
+_GenericAlias = None
+""",
 }
 """What stands for modules of the standard library of which little or nothing is used here.
 
 ast, pprint: large, and what needs them in `inspect` (which dataclasses imports) and netaddr is never called.
 hashlib: Debian's static library lacks the code of most hashes (3.13), and hashlib logs a traceback for each.
+typing: 0.4 MB for annotations, which nothing looks at but dataclasses, for ClassVar.
 importlib.resources: netaddr's, for its list of makers of network cards. It brings `random`, with a seed, and others.
 """
+
+BOOTSTRAP = {"_frozen_importlib": "_bootstrap", "_frozen_importlib_external": "_bootstrap_external"}
+"""The modules of `importlib` that an interpreter cannot import from files, and has frozen under other names."""
+
+FROZEN = ("frozen.o", "deepfreeze.o")
+"""Members of the archive with the modules that Python has frozen. snapshot.c has its own instead: these are 0.5 to 0.9
+MB, and up to 3.12 their objects lie where the archive has them, those that no call needs among those that each does."""
 
 RENAMED = {
     "malloc": "heap_malloc",
@@ -193,31 +207,35 @@ class Module(NamedTuple):
 
 
 def discover(symbols: Symbols) -> list[Module]:
-    """The plugin's modules and all that they import, but for what Python's library has frozen already.
+    """The plugin's modules and all that they, and the start of an interpreter, import.
 
     Raises BrokenBuildError.
     """
     names = [*plugin_modules(), "gc"]
     arguments = ([str(CHECKOUT), *sys.path[1:]], symbols.missing_modules(), STAND_INS, names)
-    argv = [sys.executable, "-I", "-S", "-B", "-c", DISCOVER, repr(arguments)]
+    argv = [sys.executable, "-I", "-S", "-B", "-X", "frozen_modules=off", "-c", DISCOVER, repr(arguments)]
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise BrokenBuildError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
     modules = [Module(name, False, compile(source, f"{name}.py", "exec")) for name, source in STAND_INS.items()]
-    modules.append(Module("preload", False, _compiled("preload", HERE / "preload.py")))
+    modules.append(Module("preload", False, _compiled("preload.py", HERE / "preload.py")))
+    for frozen, part in BOOTSTRAP.items():
+        source = Path(sysconfig.get_path("stdlib"), f"importlib/{part}.py")
+        # Python leaves what this one does out of tracebacks, by that name.
+        modules.append(Module(frozen, False, _compiled(f"<frozen importlib.{part}>", source)))
     for line in done.stdout.splitlines():
         name, is_package, origin = line.split(maxsplit=2)
         if origin.endswith(".py"):
-            modules.append(Module(name, is_package == "1", _compiled(name, Path(origin))))
+            modules.append(Module(name, is_package == "1", _compiled(f"{name}.py", Path(origin))))
         elif origin == "built-in" or origin.endswith(".so"):
             modules.append(Module(name, False, None))
     return modules
 
 
-def _compiled(name: str, source: Path) -> CodeType:
+def _compiled(filename: str, source: Path) -> CodeType:
     # Where the file is on this machine is nobody's business.
-    return compile(source.read_bytes(), f"{name}.py", "exec", dont_inherit=True, optimize=2)
+    return compile(source.read_bytes(), filename, "exec", dont_inherit=True, optimize=2)
 
 
 class Symbols:
@@ -281,6 +299,7 @@ def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     renamed = (f"--redefine-sym={name}={ours}" for name, ours in RENAMED.items())
     # Nothing unwinds C's stack, and what that takes is large.
     _run("objcopy", *renamed, "--remove-section=.eh_frame", symbols.library, library)
+    _run("ar", "d", library, *FROZEN)
     (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
     include = sysconfig.get_path("include")
     _run(

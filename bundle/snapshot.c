@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #define Py_BUILD_CORE 1 /* for _PyRuntime and its parts */
 #include <Python.h>
+#include "internal/pycore_import.h"
 #include "internal/pycore_pystate.h"
 #include "internal/pycore_runtime.h"
 
@@ -80,11 +81,25 @@ must(int ok)
     }
 }
 
+/* What Python imports, in place of what the archive has of it (build.py, FROZEN). */
+static struct _frozen modules[2048];
+static const struct _frozen no_modules[] = {{0}};
+static const struct _module_alias no_aliases[] = {{0}};
+const struct _frozen *_PyImport_FrozenBootstrap = modules;
+const struct _frozen *_PyImport_FrozenStdlib = no_modules;
+const struct _frozen *_PyImport_FrozenTest = no_modules;
+const struct _frozen *PyImport_FrozenModules = no_modules;
+const struct _module_alias *_PyImport_FrozenAliases = no_aliases;
+
+#if PY_VERSION_HEX < 0x030D0000
+int _Py_Deepfreeze_Init(void) { return 0; }
+void _Py_Deepfreeze_Fini(void) {}
+#endif
+
 /* Have Python import from this file and nothing else: for each module a line "NAME IS_PACKAGE SIZE", then its code. */
 static void
 freeze_modules(const char *path)
 {
-    static struct _frozen modules[2048];
     FILE *file = fopen(path, "rb");
     if (!file)
         fail("no modules");
@@ -101,7 +116,6 @@ freeze_modules(const char *path)
         modules[count++].is_package = is_package;
     }
     fclose(file);
-    PyImport_FrozenModules = modules;
 }
 
 #if PY_VERSION_HEX < 0x030C0000
@@ -177,8 +191,6 @@ start(const char *modules, int argc, char **argv)
     must(entry != NULL);
     Py_DECREF(preload);
     PyGC_Disable(); /* no call lives long enough for its garbage to be worth the search */
-    static const struct _frozen none[] = {{0}};
-    PyImport_FrozenModules = none;
 }
 
 static _Noreturn void resume(int argc, char **argv);
