@@ -27,6 +27,9 @@ PACKAGE = "cni_bridge_py"
 FOR_PEOPLE = ["agent", "cli", "installer", "node"]
 """Parts of the package that stay out: they are run by hand or for a long time, by a Python that starts as usual."""
 
+OURS = ("bundle", "bundle.preload", "bundle.rehearsal")
+"""The modules of this folder that the interpreter imports when it is started; nothing of them is saved."""
+
 STAND_INS = {
     "ast": "class NodeVisitor: pass\n",
     "hashlib": "from _blake2 import blake2b\n",
@@ -219,7 +222,9 @@ def discover(symbols: Symbols) -> list[Module]:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise BrokenBuildError(f"the modules cannot be imported with what {symbols.library} has: {reason}")
     modules = [Module(name, False, compile(source, f"{name}.py", "exec")) for name, source in STAND_INS.items()]
-    modules.append(Module("preload", False, _compiled("preload.py", HERE / "preload.py")))
+    for own in OURS:
+        source = HERE / f"{own.partition('.')[2] or '__init__'}.py"
+        modules.append(Module(own, own == "bundle", _compiled(f"{own}.py", source)))
     for frozen, part in BOOTSTRAP.items():
         source = Path(sysconfig.get_path("stdlib"), f"importlib/{part}.py")
         # Python leaves what this one does out of tracebacks, by that name.
@@ -332,7 +337,8 @@ def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
     argv: list[str | Path] = [linked, work / "plan", frozen, work / "executable", *plugin_modules()]
     # The environment and the standard streams are part of what an interpreter starts with.
     for _ in range(MOST_STARTS):
-        done = subprocess.run(argv, env={"TZ": "UTC0"}, cwd=work, input="", capture_output=True, text=True)
+        with tempfile.TemporaryDirectory(dir=work) as stage:
+            done = subprocess.run(argv, env={"TZ": "UTC0"}, cwd=stage, input="", capture_output=True, text=True)
         if done.returncode != PLAN_CHANGED:
             break
     if done.returncode:

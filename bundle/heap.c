@@ -5,8 +5,9 @@
  * executable is built every object's memory, too. Nothing is ever reused here: a block's place follows from its number
  * alone, the how-manieth allocation it is. So the interpreter is started several times, each time from a better plan of
  * where blocks go. The first time all go to a scratch area, which is not saved. Those that are still alive at the end
- * go to the heap from then on. The last time the heap has first what every call writes to, then what it only reads,
- * then the rest: a call copies a page for each one that it writes to, and that is a large part of its time.
+ * have a page each from then on, until they have been watched in use. The last time they go to the heap: first what
+ * calls write to, then what they only read, then the rest. A call copies a page for each one that it writes to, and that
+ * is a large part of its time.
  *
  * After the snapshot, libc and Python's own allocator of small objects do what they always do. A block of the heap that
  * is freed then is only left.
@@ -25,6 +26,8 @@
 #define HEAP_SIZE ((size_t)24 << 20)
 #define SCRATCH_SIZE ((size_t)1 << 30)
 #define SCRATCH ((char *)0x1000000000) /* where no kernel maps anything by itself; the same in every build */
+#define APART (SCRATCH + SCRATCH_SIZE)  /* blocks that have a page each */
+#define APART_SIZE SCRATCH_SIZE
 #define BLOCKS ((size_t)8 << 20)
 
 static char heap[HEAP_SIZE] __attribute__((section("snapshot.heap"), aligned(4096)));
@@ -33,11 +36,11 @@ int resumed SAVED;
 
 /* All below is of the building process alone, and not saved. */
 
-enum place { GARBAGE, UNUSED, READ, WRITTEN, PLACES }; /* of a block; a call uses the last two */
+enum place { GARBAGE, UNUSED, READ, WRITTEN, PLACES }; /* of a block; calls use the last two */
 
 static struct plan {
     size_t sizes[PLACES]; /* of the parts of the heap, in bytes */
-    size_t sorted;        /* whether the places tell what a call was seen to use */
+    size_t sorted;        /* whether the places tell what calls were seen to use; if not, blocks are kept apart */
     unsigned char places[BLOCKS]; /* by a block's number */
 } *plan;
 
@@ -45,9 +48,9 @@ struct part {
     char *start;
     size_t used;
 };
-static struct part parts[PLACES];
+static struct part parts[PLACES], apart = {.start = APART};
 
-static uint32_t *number_of[2]; /* of the block that starts at a grain of the heap, of the scratch area */
+static uint32_t *number_of[2]; /* of the block that starts at a grain of the heap, or of the two areas that are not saved */
 static uint32_t *size_of[2];   /* in grains; 0 once it is freed */
 static size_t blocks;
 
@@ -74,13 +77,20 @@ in_heap(const void *p)
     return (const char *)p >= heap && (const char *)p < heap + HEAP_SIZE;
 }
 
+/* Whether a block is of those that were there before the process: in a call that is watched, they are apart. */
+static int
+is_of_snapshot(const void *p)
+{
+    return in_heap(p) || ((const char *)p >= APART && (const char *)p < APART + APART_SIZE);
+}
+
 /* Prepare for the interpreter's start, with the plan that the last one wrote, if there is one. */
 void
 heap_open(const char *path)
 {
     plan = map(NULL, sizeof *plan);
     for (int i = 0; i < 2; i++) {
-        size_t grains = (i ? SCRATCH_SIZE : HEAP_SIZE) / GRAIN;
+        size_t grains = (i ? SCRATCH_SIZE + APART_SIZE : HEAP_SIZE) / GRAIN;
         number_of[i] = map(NULL, grains * sizeof(uint32_t));
         size_of[i] = map(NULL, grains * sizeof(uint32_t));
     }
@@ -90,7 +100,7 @@ heap_open(const char *path)
             fail("cannot read the plan");
         fclose(file);
     }
-    parts[GARBAGE].start = map(SCRATCH, SCRATCH_SIZE);
+    parts[GARBAGE].start = map(SCRATCH, SCRATCH_SIZE + APART_SIZE);
     parts[WRITTEN].start = heap;
     parts[READ].start = parts[WRITTEN].start + plan->sizes[WRITTEN];
     parts[UNUSED].start = parts[READ].start + plan->sizes[READ];
@@ -113,13 +123,19 @@ allocate(size_t size, size_t alignment)
     if (place > UNUSED && (alignment > GRAIN || parts[place].used + grains * GRAIN > plan->sizes[place]))
         place = UNUSED;
     struct part *part = &parts[place];
+    char *limit = place ? heap + HEAP_SIZE : SCRATCH + SCRATCH_SIZE;
+    if (place && !plan->sorted) {
+        part = &apart;
+        limit = APART + APART_SIZE;
+        alignment = alignment < PAGE ? PAGE : alignment;
+    }
     char *start = (char *)(((uintptr_t)part->start + part->used + alignment - 1) & ~(alignment - 1));
     char *end = start + grains * GRAIN;
-    if (size > SCRATCH_SIZE || end > (place ? heap + HEAP_SIZE : SCRATCH + SCRATCH_SIZE))
+    if (size > SCRATCH_SIZE || end > limit)
         fail("more memory than expected while Python starts");
     part->used = end - part->start;
-    size_of[!place][grain_of(start)] = grains;
-    number_of[!place][grain_of(start)] = blocks++;
+    size_of[!in_heap(start)][grain_of(start)] = grains;
+    number_of[!in_heap(start)][grain_of(start)] = blocks++;
     return start;
 }
 
@@ -161,7 +177,7 @@ heap_free(void *p)
     if (!resumed) {
         if (p)
             release(p);
-    } else if (!in_heap(p))
+    } else if (!is_of_snapshot(p))
         free(p);
 }
 
@@ -179,11 +195,11 @@ heap_realloc(void *p, size_t size)
         release(p);
         return q;
     }
-    if (!in_heap(p))
+    if (!is_of_snapshot(p))
         return realloc(p, size);
     void *q = malloc(size);
     if (q) { /* how large it was is not known any more, but the heap is readable to its end */
-        size_t rest = heap + heap_used - (char *)p;
+        size_t rest = (in_heap(p) ? heap + heap_used : APART + APART_SIZE) - (char *)p;
         memcpy(q, p, size < rest ? size : rest);
     }
     return q;
@@ -243,7 +259,7 @@ arena_free(void *Py_UNUSED(context), void *p, size_t size)
 {
     if (!resumed)
         release(p);
-    else if (!in_heap(p))
+    else if (!is_of_snapshot(p))
         munmap(p, size);
 }
 
@@ -310,20 +326,29 @@ heap_is_sorted(void)
     return plan->sorted != 0;
 }
 
-/* Write a plan for what a call was seen to use of the heap: by grain, 1 for what it reads and 2 for what it writes. */
+/* The blocks that have a page each. */
+char *
+heap_apart(size_t *size)
+{
+    *size = (apart.used + PAGE - 1) / PAGE * PAGE;
+    return apart.start;
+}
+
+/* Write a plan for what calls were seen to use of those, by page: 1 for what they read and 2 for what they write. */
 void
 heap_sort(const char *path, const unsigned char *uses)
 {
     memset(plan, 0, sizeof *plan);
-    for (size_t grain = 0; grain < heap_used / GRAIN; grain++) {
+    for (size_t offset = 0; offset < apart.used; offset += PAGE) {
+        size_t grain = grain_of(apart.start + offset), size = size_of[1][grain] * GRAIN;
+        if (!size)
+            continue;
         unsigned char used = 0;
-        for (size_t i = 0; i < size_of[0][grain]; i++)
-            used |= uses[grain + i];
-        if (size_of[0][grain]) {
-            enum place place = used & 2 ? WRITTEN : used ? READ : UNUSED;
-            plan->places[number_of[0][grain]] = place;
-            plan->sizes[place] += size_of[0][grain] * GRAIN;
-        }
+        for (size_t i = 0; i < size; i += PAGE)
+            used |= uses[(offset + i) / PAGE];
+        enum place place = used & 2 ? WRITTEN : used ? READ : UNUSED;
+        plan->places[number_of[1][grain]] = place;
+        plan->sizes[place] += size;
     }
     plan->sorted = 1;
     write_plan(path);

@@ -7,6 +7,8 @@
 /* In the file, and as it was left when the file was written. */
 #define SAVED __attribute__((section("snapshot.data")))
 
+#define PAGE 4096
+
 /* What a process does: start the interpreter for the snapshot, or continue from it. */
 extern int resumed;
 
@@ -19,6 +21,7 @@ char *heap_end(void);
 int heap_is_garbage(const void *p);
 int heap_is_complete(const char *plan);
 int heap_is_sorted(void);
+char *heap_apart(size_t *size);
 void heap_sort(const char *plan, const unsigned char *uses);
 
 #endif

@@ -14,18 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-CALLS = 20
-"""From the eighth or so on, Python runs a function in instructions for the types that it has met (PEP 659)."""
-
-
-def warm_up(entry: Callable[[], int]) -> None:
-    """Have calls find Python's caches as they would leave them. VERSION asks nothing of the machine that builds."""
-    sys.argv[:] = ["cni-bridge-py"]
-    posix.environ[b"CNI_COMMAND"] = b"VERSION"
-    for _ in range(CALLS):
-        entry()
-
-
 IMPORTED_FOR_IMPORTS = ("dis", "inspect", "linecache", "opcode", "token", "tokenize")
 """What `dataclasses` takes to make a class: 0.5 MB, for nothing later."""
 
@@ -40,16 +28,24 @@ def drop_modules() -> None:
                     delattr(other, key)
 
 
+def rehearse(entry: Callable[[], int]) -> None:
+    """Have calls find Python's caches and bytecode as they would leave them."""
+    from bundle import rehearsal  # nothing here may hold on to it
+
+    rehearsal.warm_up(entry)
+
+
 def preload() -> Callable[[], int]:
     """Import the modules that sys.argv names; return the function that every call starts with."""
     for name in sys.argv:
         __import__(name)
     entry: Callable[[], int] = sys.modules["cni_bridge_py.__main__"].main
-    del sys.modules["preload"]
     drop_modules()
     sys._clear_type_cache()
     gc.collect()
-    warm_up(entry)
+    rehearse(entry)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bundle"]:
+        del sys.modules[name]
     for places in (sys.path, sys.meta_path, sys.path_hooks, sys.argv, sys.orig_argv):
         places.clear()
     sys.path_importer_cache.clear()

@@ -23,7 +23,6 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -81,11 +80,11 @@ must(int ok)
     }
 }
 
-/* What Python imports, in place of what the archive has of it (build.py, FROZEN). */
-static struct _frozen modules[2048];
+/* What Python imports, in place of what the archive has of it (build.py, FROZEN). None of this is saved. */
+static struct _frozen frozen[2048];
 static const struct _frozen no_modules[] = {{0}};
 static const struct _module_alias no_aliases[] = {{0}};
-const struct _frozen *_PyImport_FrozenBootstrap = modules;
+const struct _frozen *_PyImport_FrozenBootstrap = frozen;
 const struct _frozen *_PyImport_FrozenStdlib = no_modules;
 const struct _frozen *_PyImport_FrozenTest = no_modules;
 const struct _frozen *PyImport_FrozenModules = no_modules;
@@ -108,12 +107,12 @@ freeze_modules(const char *path)
     size_t count = 0;
     while (fscanf(file, "%255s %d %d", name, &is_package, &size) == 3 && fgetc(file) == '\n') {
         unsigned char *code = malloc(size);
-        if (count + 1 == sizeof modules / sizeof *modules || !code || fread(code, 1, size, file) != (size_t)size)
+        if (count + 1 == sizeof frozen / sizeof *frozen || !code || fread(code, 1, size, file) != (size_t)size)
             fail("cannot read the modules");
-        modules[count].name = strdup(name);
-        modules[count].code = code;
-        modules[count].size = size;
-        modules[count++].is_package = is_package;
+        frozen[count].name = strdup(name);
+        frozen[count].code = code;
+        frozen[count].size = size;
+        frozen[count++].is_package = is_package;
     }
     fclose(file);
 }
@@ -185,7 +184,7 @@ start(const char *modules, int argc, char **argv)
     flush = PyUnicode_InternFromString("flush");
     must(environment && flush);
     Py_DECREF(posix);
-    PyObject *preload = PyImport_ImportModule("preload");
+    PyObject *preload = PyImport_ImportModule("bundle.preload");
     must(preload != NULL);
     entry = PyObject_CallMethod(preload, "preload", NULL);
     must(entry != NULL);
@@ -195,118 +194,105 @@ start(const char *modules, int argc, char **argv)
 
 static _Noreturn void resume(int argc, char **argv);
 
-/* --- building: watch a call --- */
+/* --- building: watch calls --- */
 
-#define PAGE 4096
-#define GRAIN 16
-
-/* The pages of what is saved that every call writes to, in runs: see touch_pages(). */
+/* The pages of what is saved that calls write to, in runs: see touch_pages(). */
 static SAVED struct { uint32_t first, count; } runs[512];
 
-/* Have a child make a call as every process will, with the memory from `start` on so protected that `handler` sees to
-   what it does there. */
+static void resume_thread(void);
+static void forget_process(void);
+
+#define NO_SUCH_CALL 4 /* an exit status */
+
+/* In a child: leave all as it is when a process is started for the call of that number; return the name that it is run
+   under. See rehearsal.py. */
+static char *
+begin_call(int number)
+{
+    resume_thread();
+    must(PyImport_ImportFrozenModule("bundle.rehearsal") == 1);
+    PyObject *rehearsal = PyModule_GetDict(PyImport_AddModule("bundle.rehearsal"));
+    PyObject *name = PyObject_CallFunction(PyDict_GetItemString(rehearsal, "begin"), "Oi", entry, number);
+    must(name != NULL);
+    if (name == Py_None)
+        _exit(NO_SUCH_CALL);
+    forget_process();
+    return (char *)PyUnicode_AsUTF8(name);
+}
+
+static char *watched;
+static size_t watched_pages;
+static unsigned char *uses;  /* by page: what any call did there, as heap_sort() has it; shared with the children */
+static unsigned char *opened; /* by page: what this call did */
+
+/* What is touched and is out of bounds is opened for reading, and if that does not do, for writing. */
 static void
-watch(char *start, int protection, void (*handler)(int, siginfo_t *, void *))
+on_use(int Py_UNUSED(signal), siginfo_t *info, void *Py_UNUSED(context))
+{
+    size_t page = ((char *)info->si_addr - watched) / PAGE;
+    if ((char *)info->si_addr < watched || page >= watched_pages || opened[page] == 2)
+        _exit(1); /* a fault like any other */
+    opened[page]++;
+    uses[page] |= opened[page];
+    mprotect(watched + page * PAGE, PAGE, opened[page] == 2 ? PROT_READ | PROT_WRITE : PROT_READ);
+}
+
+/* Have a child make the call of that number as every process will. Return whether there is such a call. */
+static int
+watch_call(int number, int protection)
 {
     pid_t child = fork();
     if (child < 0)
         fail("cannot have a child");
     if (child == 0) {
-        static char *arguments[] = {"cni-bridge-py", NULL};
-        static char *variables[] = {"CNI_COMMAND=VERSION", NULL};
-        environ = variables;
-        struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
+        char *arguments[] = {begin_call(number), NULL};
+        struct sigaction action = {.sa_sigaction = on_use, .sa_flags = SA_SIGINFO};
         sigaction(SIGSEGV, &action, NULL);
-        sigaction(SIGTRAP, &action, NULL);
-        if (mprotect(start, heap_end() - start, protection) < 0)
+        if (mprotect(watched, watched_pages * PAGE, protection) < 0)
             _exit(1);
         resume(1, arguments);
     }
     int status;
-    if (waitpid(child, &status, 0) < 0 || status != 0)
+    if (waitpid(child, &status, 0) < 0 || (status != 0 && WEXITSTATUS(status) != NO_SUCH_CALL))
         fail("a call that was watched failed");
+    return status == 0;
 }
 
-static unsigned char *
-shared_memory(size_t size)
+/* See what calls do with memory that is protected, PROT_NONE or PROT_READ. */
+static void
+watch(char *start, size_t size, int protection)
 {
-    unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
+    watched = start;
+    watched_pages = (size + PAGE - 1) / PAGE;
+    opened = malloc(watched_pages);
+    uses = mmap(NULL, watched_pages, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!opened || uses == MAP_FAILED)
         fail("no memory");
-    return p;
+    memset(opened, protection == PROT_READ, watched_pages);
+    for (int number = 0; watch_call(number, protection); number++)
+        ;
 }
 
-static char *
-page_of(siginfo_t *info)
-{
-    char *page = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)(PAGE - 1));
-    if (page < snapshot_start || page >= heap_end())
-        _exit(1); /* a fault like any other */
-    return page;
-}
-
-#ifdef __x86_64__
-/* What a call reads and writes in the heap, 16 bytes for 16 bytes. All of the heap is out of bounds; what is touched is
-   let through for one instruction, after which the processor traps. */
-static unsigned char *uses;
-static char *opened[8];
-static int opened_count;
-
-static void
-on_use(int signal, siginfo_t *info, void *context)
-{
-    static const greg_t TRAP_FLAG = 0x100, WRITE_FAULT = 2; /* Intel's manual, volume 3: EFLAGS, page-fault error code */
-    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    if (signal == SIGTRAP) {
-        while (opened_count)
-            mprotect(opened[--opened_count], PAGE, PROT_NONE);
-        registers[REG_EFL] &= ~TRAP_FLAG;
-        return;
-    }
-    opened[opened_count++] = page_of(info);
-    mprotect(page_of(info), PAGE, PROT_READ | PROT_WRITE);
-    uses[((char *)info->si_addr - heap_start()) / GRAIN] |= registers[REG_ERR] & WRITE_FAULT ? 2 : 1;
-    registers[REG_EFL] |= TRAP_FLAG;
-}
-
-static unsigned char *
-watch_heap(void)
-{
-    uses = shared_memory((heap_end() - heap_start()) / GRAIN + 1);
-    watch(heap_start(), PROT_NONE, on_use);
-    return uses;
-}
-#else
-static unsigned char *
-watch_heap(void)
-{
-    return NULL;
-}
-#endif
-
-static unsigned char *written; /* by page */
-
-static void
-on_write(int Py_UNUSED(signal), siginfo_t *info, void *Py_UNUSED(context))
-{
-    written[(page_of(info) - snapshot_start) / PAGE] = 1;
-    mprotect(page_of(info), PAGE, PROT_READ | PROT_WRITE);
-}
-
-/* Find the runs of pages that a call writes to. */
+/* Find the runs of pages that calls write to. */
 static void
 watch_pages(void)
 {
-    size_t pages = (heap_end() - snapshot_start + PAGE - 1) / PAGE, count = 0;
-    written = shared_memory(pages);
-    watch(snapshot_start, PROT_READ, on_write);
-    for (size_t page = 0; page < pages; page++) {
-        if (!written[page])
+    size_t count = 0;
+    watch(snapshot_start, heap_end() - snapshot_start, PROT_READ);
+    for (size_t page = 0; page < watched_pages; page++) {
+        if (!(uses[page] & 2))
             continue;
-        if (count && page - (runs[count - 1].first + runs[count - 1].count) <= 1) /* one page more costs less than a run */
+        size_t gap = count ? page - (runs[count - 1].first + runs[count - 1].count) : 0;
+        if (count && gap <= 1) /* one page more costs less than a run */
             runs[count - 1].count = page + 1 - runs[count - 1].first;
-        else if (count < sizeof runs / sizeof *runs)
-            runs[count].first = page, runs[count++].count = 1;
+        else {
+            if (count && runs[count - 1].count == 1) /* a page fault costs no more than this */
+                count--;
+            if (count == Py_ARRAY_LENGTH(runs))
+                break;
+            runs[count].first = page;
+            runs[count++].count = 1;
+        }
     }
 }
 
@@ -420,15 +406,15 @@ build(int argc, char **argv)
     if (!heap_is_complete(argv[1]))
         return 3;
     heap_close();
+    if (!heap_is_sorted()) {
+        size_t size;
+        char *start = heap_apart(&size);
+        watch(start, size, PROT_NONE);
+        heap_sort(argv[1], uses);
+        return 3;
+    }
     if (points_elsewhere())
         return 1;
-    if (!heap_is_sorted()) {
-        unsigned char *uses = watch_heap();
-        if (uses) {
-            heap_sort(argv[1], uses);
-            return 3;
-        }
-    }
     watch_pages();
     write_executable(argv[3]);
     return 0;
@@ -524,7 +510,7 @@ lead_to_command_line(char **argv)
     return 1;
 }
 
-/* Have the kernel copy all at once the pages that every call writes to: half as long as a page fault for each. Before
+/* Have the kernel copy all at once the pages that calls write to: half as long as a page fault for each. Before
    Linux 5.14 it cannot, and they come one by one. */
 static void
 touch_pages(void)
@@ -539,7 +525,7 @@ resume(int argc, char **argv)
 {
     mallopt(M_MMAP_THRESHOLD, 100 << 10);
     mallopt(M_TOP_PAD, 64 << 10);
-    malloc_trim(0);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
     resume_thread();
     PyObject *returned = NULL;
     if (resume_environment() == 0 && resume_arguments(argc, argv) == 0)

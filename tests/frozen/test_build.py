@@ -22,13 +22,14 @@ def checkout_in(directory: Path) -> Path:
 
 
 def test_two_builds_in_different_places_are_the_same_bytes(tmp_path: Path, root: None) -> None:
-    """Another directory, time, environment, host name, locale, umask, user's signals, layout of the address space."""
+    """Another directory, time, environment, host name, locale, umask, user's signals, layout of the address space;
+    and without the privileges that wiring a pod takes."""
     other = checkout_in(tmp_path / "a longer name than it was" / "und Umlaute: ä")
     script = tmp_path / "python"  # what make_executable() runs in place of a Python
     script.write_text(
         "#!/bin/sh\n"
         "hostname elsewhere; umask 077; trap '' PIPE HUP CHLD; ulimit -s 65536; ulimit -n 200\n"
-        'exec nice setarch --addr-no-randomize "$@"\n'
+        'exec nice setpriv --bounding-set=-sys_admin,-net_admin setarch --addr-no-randomize "$@"\n'
     )
     script.chmod(0o755)
     environment = {
