@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from cni_bridge_py.kernel.netns import Inside, NetNS
@@ -39,7 +41,7 @@ class Kernel:
     def pod(self) -> Rtnetlink:
         """rtnetlink of the pod's namespace."""
         if not self._pod:
-            with self.inside_pod():
+            with Inside(self.pod_netns):
                 self._pod = Rtnetlink()
         return self._pod
 
@@ -56,6 +58,10 @@ class Kernel:
             raise LookupError("this verb has no pod namespace")
         return self.netns
 
-    def inside_pod(self) -> Inside:
+    @contextmanager
+    def inside_pod(self) -> Iterator[None]:
         """A context manager that has the process in the pod's namespace, for sysctls."""
-        return Inside(self.pod_netns)
+        with Inside(self.pod_netns):
+            # While it is there: to go there again for the socket that comes next takes four system calls.
+            self._pod = self._pod or Rtnetlink()
+            yield

@@ -21,13 +21,13 @@ MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
 # namespace, to its packet filter, and in the pod's namespace.
 COST = {
     "ADD": """
-        read 7 openat 13 close 16 newfstatat 4 fcntl 1 ioctl 1 mkdir 2 umask 2 flock 1 pread64 1 write 4 link 1
+        read 6 openat 11 close 13 newfstatat 4 ioctl 1 mkdir 1 umask 2 flock 1 pread64 1 write 4 link 1
         geteuid 1 exit_group 1
-        socket 4 setsockopt 12 setns 4 sendto 31 recvfrom 33 getsockname 1 getpeername 1
+        socket 3 setsockopt 8 setns 2 sendto 25 recvfrom 37
     """,
     "CHECK": """
         read 4 openat 5 close 8 newfstatat 3 ioctl 1 umask 2 flock 1 geteuid 1 exit_group 1
-        socket 3 setsockopt 8 setns 2 sendto 18 recvfrom 24
+        socket 3 setsockopt 8 setns 2 sendto 19 recvfrom 25
     """,
     "DEL": """
         read 2 openat 5 close 8 newfstatat 10 ioctl 1 umask 2 flock 1 getdents64 4 unlink 2 rmdir 1
