@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the plugin, and has it put where a container runtime looks for it.
-# Here is what building takes: a Python, packages, libraries. What happens to the node is in cni_bridge_py/installer/.
+# Builds the plugin, and installs it where the container runtimes look.
+# This script finds what building needs: a Python, packages, libraries. cni_bridge_py/installer/ does the installing.
 [ -f "$0" ] || { echo 'install.sh: run it in a checkout: ./install.sh' >&2 && exit 1; } # curl ... | sh
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh install.sh
 set -euo pipefail
@@ -14,11 +14,11 @@ readonly checkout
 readonly venv=$checkout/.build/venv
 readonly dist=$checkout/.build/dist
 
-# Debian has the static library of Python that a static executable takes; 12 is the oldest whose Python is new enough.
+# Debian has the static library that a static executable needs; 12 is the oldest Debian whose Python is new enough.
 readonly build_image=debian:12
 
 given=      # the options of this call
-for_node=(--shipped "$checkout/conf") # those that say what is to happen to the node
+for_node=(--shipped "$checkout/conf") # the options that are passed on to cni_bridge_py/installer/
 conf=
 python=
 cluster=$PLUGIN
@@ -28,26 +28,26 @@ kind_config=$checkout/kind-config.yaml
 usage() {
     cat <<EOF
 Usage: ./install.sh [OPTION]...
-Build $PLUGIN and install it with a network configuration where the container runtimes of this machine look.
+Build $PLUGIN, and install it and a network configuration where the container runtimes of this machine look.
 
-  --subnet CIDR    the pods' subnet; twice or with a comma for IPv4 and IPv6 (default: as installed, or 10.22.0.0/16)
-  --mtu BYTES      the pods' MTU (default: as installed, or the uplink's where that is below 1500)
-  --conf NAME      which file of conf/ to install: $(shipped)
+  --subnet CIDR    the pods' subnet, or two with a comma for IPv4 and IPv6 (default: as installed, or 10.22.0.0/16)
+  --mtu BYTES      the pods' MTU (default: as installed, or the uplink's if that is below 1500)
+  --conf NAME      the file of conf/ to install: $(shipped)
                    (default: as installed, or the one that suits this machine)
-  --bin-dir DIR    where plugins go (default: where the runtimes look)
-  --conf-dir DIR   where the configuration goes (default: where the runtimes look)
-  --prefix DIR     the command for people goes to DIR/bin and DIR/lib (default: /usr/local)
-  --force          install although something was found that pods would suffer from
+  --bin-dir DIR    install the plugin into DIR (default: where the runtimes look)
+  --conf-dir DIR   install the configuration into DIR (default: where the runtimes look)
+  --prefix DIR     install the command for people into DIR/bin and DIR/lib (default: /usr/local)
+  --force          install even if this would harm pods
   --no-build       install what an earlier run built
-  --build-only     build, and install nothing
+  --build-only     build, but install nothing
   --build-in-container
                    build in a container of $build_image (docker): for a machine without Python, or with an older Debian
-  --demo           wire two pods in a private namespace and show them; installs nothing without --install
-  --install        install; the default unless there is --demo
-  --uninstall      take the plugin, its configuration and its command away again
-  --purge          with --uninstall: the bridge, the packet filter's table, leases and backups as well
+  --demo           wire two pods on a private node and show them; without --install, install nothing
+  --install        with --demo: install, too
+  --uninstall      remove the plugin, its configuration and its command
+  --purge          with --uninstall: also remove the bridge, the packet filter's tables, leases and backups
   --yes            install missing Debian packages without asking
-  --kind [NAME]    install on every node of a kind cluster, made first if there is none (default: $cluster);
+  --kind [NAME]    install on every node of the kind cluster NAME, and make it if there is none (default: $cluster);
                    with --uninstall, undo that
   --image IMAGE    the node image of a cluster that --kind makes
   --config FILE    the kind configuration of a cluster that --kind makes (default: kind-config.yaml)
@@ -105,7 +105,7 @@ parse_arguments() {
     done
 }
 
-# refuse_with OPTION OTHER...: fail when OPTION was given, and one of the others, too.
+# refuse_with OPTION OTHER...: fail if OPTION was given together with one of the others.
 refuse_with() {
     local option=$1 other
     shift
@@ -123,7 +123,7 @@ refuse_contradictions() {
     refuse_with --no-build --build-in-container
     if given --demo && ! given --install; then
         for option in "${places[@]}" "${of_installing[@]}"; do
-            if given "$option"; then fail "--demo installs nothing, so $option takes --install as well"; fi
+            if given "$option"; then fail "--demo installs nothing, so $option needs --install as well"; fi
         done
     fi
     if given --purge && ! given --uninstall; then fail "--purge goes with --uninstall"; fi
@@ -136,12 +136,12 @@ refuse_contradictions() {
 refuse_conf() {
     if [ -z "$conf" ]; then return; fi
     if [[ $conf == *.yaml ]]; then
-        fail "$conf is a configuration of kind's, not of a network: ./install.sh --kind --config conf/$conf"
+        fail "$conf is a configuration for kind, not for a network: ./install.sh --kind --config conf/$conf"
     fi
     [[ $conf != */* && -f $checkout/conf/$conf ]] || fail "conf/ has no $conf; it has: $(shipped)"
 }
 
-# --- what building takes, known before anything is changed ---
+# --- what building needs: found out before anything is changed ---
 
 has_apt() { command -v apt-get >/dev/null; }
 
@@ -162,7 +162,8 @@ sys.exit(not {"_socket", "_struct", "array", "fcntl", "math", "select"} <= {*sys
     esac 2>/dev/null
 }
 
-# Sets $python: the first in PATH that has all; or Debian's, to which packages add the rest; or the first new enough.
+# Sets $python: the first in PATH that has everything; else Debian's, for which there are packages; else the first that
+# is new enough.
 choose_python() {
     local each first='' debians=''
     while read -r each; do
@@ -176,7 +177,7 @@ choose_python() {
     python=${debians:-$first}
 }
 
-# The Debian packages that are not there.
+# The Debian packages that are missing.
 missing_packages() {
     command -v objdump >/dev/null || echo binutils
     command -v cc >/dev/null || echo gcc libc6-dev
@@ -197,25 +198,25 @@ need_packages() {
     if [ -z "$missing" ]; then return; fi
     if [ -z "$python" ] && ! has_apt; then fail_for_python; fi
     if [ "$(id -u)" != 0 ] || ! has_apt; then
-        fail "building takes these packages (Debian's names): $missing" "as root: apt-get install $missing"
+        fail "building needs these packages (Debian's names): $missing" "as root, run: apt-get install $missing"
     fi
     if [ -z "$python" ]; then
         apt update
         debian_has_new_python || fail_for_python
     fi
-    say "Building takes these Debian packages: $missing"
+    say "Building needs these Debian packages: $missing"
     ask "Install them?" || fail "nothing was changed"
     apt update
     # shellcheck disable=SC2086 # a list of words
     apt install $missing
     choose_python
     missing=$(missing_packages | xargs)
-    [ -z "$missing" ] || fail "apt-get installed these packages, but what they are to bring is not there: $missing"
+    [ -z "$missing" ] || fail "apt-get installed these packages, but what they should provide is missing: $missing"
 }
 
 fail_for_python() {
-    fail "building takes Python 3.11 or newer; $(python3 --version 2>/dev/null || echo 'there is none') here" \
-        "Debian 12, Ubuntu 24.04 and newer have one; where docker is: ./install.sh --build-in-container"
+    fail "building needs Python 3.11 or newer; this machine has $(python3 --version 2>/dev/null || echo 'none')" \
+        "Debian 12, Ubuntu 24.04 and newer have it; with docker, run: ./install.sh --build-in-container"
 }
 
 debian_has_new_python() {
@@ -223,14 +224,14 @@ debian_has_new_python() {
     [ "${BASH_REMATCH[1]}" -gt 3 ] || [ "${BASH_REMATCH[2]}" -ge 11 ]
 }
 
-# Nobody is asked where nobody can answer.
+# Asks only if somebody can answer.
 ask() {
     local answer
     if given --yes || ! [ -t 0 ] || ! [ -t 1 ]; then return 0; fi
     read -r -p "$1 [Y/n] " answer && [[ -z $answer || $answer == [yY]* ]]
 }
 
-# apt COMMAND [PACKAGE]...: apt-get, once no other package manager is at work; for ten minutes at most.
+# apt COMMAND [PACKAGE]...: apt-get, as soon as no other package manager is running; waits for ten minutes at most.
 apt() {
     local said told='' until=$((SECONDS + 600))
     until said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends "$@" 2>&1 </dev/null 9<&-); do
@@ -248,7 +249,7 @@ apt() {
 
 hash_of() { sha256sum | cut -d ' ' -f 1; }
 
-# The libraries that a purpose takes, as pyproject.toml has them.
+# The Python libraries that a purpose needs, as pyproject.toml has them.
 requirements() {
     "$venv/bin/python" - "$checkout/pyproject.toml" "$1" <<'EOF'
 import pathlib, sys, tomllib
@@ -263,16 +264,16 @@ if sys.argv[2] == "--kind":
 EOF
 }
 
-# make_venv PURPOSE: unless it is there, made by the same Python for the same libraries.
+# make_venv PURPOSE: makes it, unless the same Python has made it before for the same libraries.
 make_venv() {
     local made_of
     made_of=$({ echo "$1 $python" && "$python" -VV && cat "$checkout/pyproject.toml"; } | hash_of)
     if [ "$(cat "$venv/made-of" 2>/dev/null)" = "$made_of" ]; then return; fi
-    say "Getting the Python libraries that $1 takes, into $venv"
+    say "Getting the Python libraries that $1 needs, into $venv"
     "$python" -m venv --clear "$venv"
     requirements "$1" >"$venv/requirements.txt"
     "$venv/bin/pip" --quiet --disable-pip-version-check install --requirement "$venv/requirements.txt" ||
-        fail "pip could not install what $1 takes; what it said is above"
+        fail "pip could not install what $1 needs; its message is above"
     echo "$made_of" >"$venv/made-of"
 }
 
@@ -285,14 +286,14 @@ build_here() {
     local made_of shell status=0
     made_of=$({ sources && cat "$venv/made-of"; } | hash_of)
     if [ "$(cat "$dist/made-of" 2>/dev/null)" = "$made_of" ]; then
-        say "Nothing to build: nothing has changed since the last time"
+        say "Nothing to build: nothing has changed since the last build"
         return
     fi
     rm -rf "$dist"
     say "Building, 1 of 2: the command for people"
     (cd "$checkout" && PYI_LOG_LEVEL=ERROR "$venv/bin/python" -m PyInstaller --noconfirm \
         --distpath "$dist" --workpath "$checkout/.build/work" "$PLUGIN.spec") ||
-        fail "PyInstaller could not build the command; what it said is above"
+        fail "PyInstaller could not build the command; its message is above"
     (cd "$checkout" && "$venv/bin/python" -m bundle.man >"$dist/$PLUGIN.1")
     for shell in bash zsh fish; do
         (cd "$checkout" && "$venv/bin/python" -m cni_bridge_py completion $shell >"$dist/completion.$shell")
@@ -302,18 +303,18 @@ build_here() {
     case $status in
     0) ;;
     3) tell_slow ;;
-    *) fail "the plugin could not be built; what was said is above" ;;
+    *) fail "the plugin could not be built; the reason is above" ;;
     esac
     echo "$made_of" >"$dist/made-of"
 }
 
 tell_slow() {
-    say "NOTE: $python has no static library, so the command for people is the plugin, too: it works, and starts slower." \
-        "Debian's and Ubuntu's libpython3-dev has one; where docker is, ./install.sh --build-in-container uses that."
+    say "NOTE: $python has no static library, so the command for people is also the plugin: it works, but starts slower." \
+        "Debian's and Ubuntu's libpython3-dev has the library; with docker, ./install.sh --build-in-container uses it."
 }
 
-# In a container this very script builds. The checkout goes in and what was built comes out through a pipe: a daemon
-# elsewhere has no directory of ours to mount.
+# Runs this script in a container. The checkout goes in, and what was built comes out, through a pipe: a docker daemon on
+# another machine could not mount our directories.
 build_in_container() {
     local built=$checkout/.build/dist.new
     docker image inspect "$build_image" >/dev/null 2>&1 || docker pull --quiet "$build_image" >/dev/null || return 1
@@ -332,19 +333,19 @@ build_in_container() {
 }
 
 need_docker() {
-    command -v docker >/dev/null || fail "$1 takes docker, which is not here"
-    docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; what it said is above"
+    command -v docker >/dev/null || fail "$1 needs docker, which is not here"
+    docker version --format '{{.Server.Version}}' >/dev/null || fail "docker does not answer; its message is above"
 }
 
 build() {
     if given --build-in-container; then
         need_docker --build-in-container
-        build_in_container || fail "nothing was built in a container of $build_image; what was said is above"
+        build_in_container || fail "a container of $build_image could not build it; the reason is above"
         return
     fi
     need_packages
     make_venv building
-    # What will be refused is refused before the long part.
+    # Refuse early, before the build, which takes long.
     if installs; then people install --check "${for_node[@]}"; fi
     build_here
 }
@@ -353,7 +354,7 @@ check_built() { [ -x "$dist/command-line/command-line" ] || fail "nothing has be
 
 # --- the ways through ---
 
-# The command for people: from source where its libraries are, else as it was built, else as it is installed.
+# The command for people: from source if its libraries are there, else as it was built, else as it is installed.
 people() {
     local each
     if ! has_libraries; then
@@ -374,18 +375,18 @@ has_libraries() { "$venv/bin/python" -c 'import netaddr, pyroute2, rich' 2>/dev/
 
 installs() { ! given --build-only && { given --install || ! given --demo; }; }
 
-# Two at once would build into one directory.
+# Two runs at once would build into one directory.
 lock_checkout() {
     exec 9<"$checkout"
     if ! flock --nonblock 9; then
-        say "Another install.sh is at work in $checkout: waiting for it"
+        say "Another install.sh is running in $checkout: waiting for it"
         flock 9
     fi
 }
 
 install() {
     if given --demo && [ "$(id -u)" != 0 ]; then
-        fail "the demo makes network namespaces, which takes root: sudo ./install.sh --demo"
+        fail "the demo makes network namespaces, which needs root: sudo ./install.sh --demo"
     fi
     given --no-build || build
     check_built
@@ -407,10 +408,10 @@ uninstall() { people uninstall "${for_node[@]}"; }
 
 kind_tool() { PYTHONPATH=$checkout "$venv/bin/python" -m cni_bridge_py.cli.kind "$@" --checkout "$checkout" --name "$cluster"; }
 
-# What is done to a cluster is in Python, and takes libraries: those that the agent's image is made of, too.
+# kind.py needs Python libraries, and so does the agent's image.
 need_kind_libraries() {
     choose_python
-    [ -n "$python" ] || fail "--kind takes Python 3.11 or newer"
+    [ -n "$python" ] || fail "--kind needs Python 3.11 or newer"
     make_venv --kind
 }
 
@@ -419,7 +420,7 @@ need_kind_tools() {
     for tool in "$@"; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
-    [ ${#missing[@]} = 0 ] || fail "--kind takes $*; missing: ${missing[*]}"
+    [ ${#missing[@]} = 0 ] || fail "--kind needs $*; missing: ${missing[*]}"
     need_docker --kind
 }
 
@@ -429,7 +430,7 @@ install_kind() {
     if given --no-build; then
         check_built
     elif given --build-in-container; then
-        build_in_container || fail "a container of $build_image could not build it; what was said is above"
+        build_in_container || fail "a container of $build_image could not build it; the reason is above"
     else
         need_packages
     fi

@@ -1,4 +1,4 @@
-"""The benchmark: `sudo bench/run` compares the plugin with the reference ones. See README.md here.
+"""The benchmark: `sudo bench/run` compares the plugin with the reference's. See README.md here.
 
-No test is here: a figure is read by a person, and does not pass or fail.
+There are no tests here: a person reads the figures, and they do not pass or fail.
 """

@@ -33,7 +33,7 @@ def main() -> None:
     """Measure, and say what came out."""
     arguments = read_arguments()
     if os.geteuid() != 0:
-        raise SystemExit("bench/run wires pods on a private node, which takes root")
+        raise SystemExit("bench/run wires pods on a private node, which needs root")
     console = Console()
     console.width = max(console.width, WIDTH)
     plugin = arguments.plugin or our_executable()
@@ -56,25 +56,25 @@ def read_arguments() -> argparse.Namespace:
     """What the user asked for."""
     parser = argparse.ArgumentParser(
         prog="bench/run",
-        description="Compare the plugin with the reference ones, call by call in turn. bench/README.md tells how.",
+        description="Compare the plugin with the reference's, taking turns call by call. See bench/README.md.",
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(sections.NAMES)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a look within a minute: smaller sizes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each thing is measured")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, in about two minutes")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often to measure each thing")
     parser.add_argument("--pods", type=numbers, metavar="N,N...", help="sizes for the section growth")
     parser.add_argument("--burst", type=int, metavar="N", help="how many pods come at once")
     parser.add_argument("--leases", type=numbers, metavar="N,N...", help="sizes for the section ipam")
-    parser.add_argument("--plugin", type=Path, help="our executable (default: this checkout's, built if need be)")
+    parser.add_argument("--plugin", type=Path, help="our executable (default: this checkout's, built if necessary)")
     parser.add_argument(
         "--against", type=Path, action="append", default=[], metavar="DIR", help="more plugins to compare with"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     parser.add_argument(
         "--write", action="store_true", help="put the figures into README.md and bench/ of this checkout"
     )
     arguments = parser.parse_args()
     if arguments.write and arguments.sections:
-        parser.error("--write takes all sections")
+        parser.error("--write needs all sections")
     unknown = [name for name in arguments.sections if name not in sections.NAMES]
     if unknown:
         parser.error(f"no section {', '.join(unknown)}: there are {', '.join(sections.NAMES)}")

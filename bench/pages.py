@@ -48,5 +48,5 @@ def fill(page: Path, content: str) -> None:
     before, _, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise LookupError(f"{page} has not both marks, {BEGIN.strip()} and {END.strip()}")
+        raise LookupError(f"{page} lacks one of the marks {BEGIN.strip()} and {END.strip()}")
     page.write_text(f"{before}{BEGIN}{content}{END}{after}")

@@ -1,4 +1,4 @@
-"""How the executable is made: an interpreter that is started once, when it is built. See README.md here.
+"""How the executable is made, with an interpreter that starts once, at build time. See README.md here.
 
-What the plugin does is in `cni_bridge_py`.
+What the plugin does is not here, but in `cni_bridge_py`.
 """

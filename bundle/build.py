@@ -1,7 +1,7 @@
 """Builds the plugin's executable: `python3 -m bundle.build --output FILE`, in the checkout.
 
-The Python that runs this becomes part of the executable, so it has to be one with a static library. README.md beside
-this file tells how the executable works.
+The Python that runs this becomes part of the executable, so it needs a static library. README.md beside this file
+explains how the executable works.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Any = ClassVar = Literal = NoReturn = Word()
 _GenericAlias = None
 """,
 }
-"""What stands for modules of the standard library of which little or nothing is used here.
+"""Replacements for modules of the standard library of which we use little or nothing.
 
-ast, pprint: large, and what needs them in `inspect` (which dataclasses imports) and netaddr is never called.
-hashlib: Debian's static library lacks the code of most hashes (3.13), and hashlib logs a traceback for each.
+ast, pprint: large; the functions of `inspect` (for dataclasses) and netaddr that need them are never called.
+hashlib: Debian's static library lacks most hashes (3.13), and hashlib logs a traceback for each.
 typing: 0.4 MB for annotations, which nothing looks at but dataclasses, for ClassVar.
-importlib.resources: netaddr's, for its list of makers of network cards. It brings `random`, with a seed, and others.
+importlib.resources: for netaddr's list of network card makers. It imports `random`, which has a seed, and others.
 """
 
 BOOTSTRAP = {"_frozen_importlib": "_bootstrap", "_frozen_importlib_external": "_bootstrap_external"}
@@ -64,7 +64,7 @@ RENAMED = {
     "free": "heap_free",
     "pthread_self": "snapshot_pthread_self",
 }
-"""What Python's library finds in heap.c and snapshot.c in place of libc's."""
+"""Functions of libc for which Python's library gets those of heap.c and snapshot.c."""
 
 INIT_FUNCTIONS = {
     "builtins": "NULL",
@@ -72,7 +72,7 @@ INIT_FUNCTIONS = {
     "_warnings": "_PyWarnings_Init",
     "marshal": "PyMarshal_Init",
 }
-"""Of extension modules that are not made by a function of the usual name: see Modules/config.c of Python."""
+"""Extension modules whose init function does not have the usual name: see Modules/config.c of Python."""
 
 NEEDED = {"_blake2", "_opcode", "_socket", "_struct", "array", "fcntl", "math", "select"}
 """The extension modules that the plugin takes, and that many a Python builds as files beside its library."""
@@ -84,7 +84,7 @@ PLAN_CHANGED = 3
 """snapshot.c's exit status if the interpreter has to be started once more."""
 
 MOST_STARTS = 50
-"""Five to ten do: the interpreter does not start in quite the same way when blocks lie elsewhere."""
+"""Usually, five to ten are enough: with blocks in other places, the interpreter starts in a slightly different way."""
 
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
 """Symbols that no library has."""
@@ -133,7 +133,7 @@ class BrokenBuildError(Exception):
 
 
 def main() -> int:
-    """Build what the command line says; return the exit status."""
+    """Build as the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="bundle.build", description=__doc__)
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the executable to make")
     output: Path = parser.parse_args().output.absolute()
@@ -153,7 +153,7 @@ def main() -> int:
 
 
 def build(output: Path) -> None:
-    """Make the executable `output`, which replaces another of that name at once or not at all.
+    """Make the executable `output`. It replaces an existing file atomically.
 
     Raises NoStaticLibraryError, BrokenBuildError, and subprocess.CalledProcessError if a tool fails.
     """
@@ -182,7 +182,7 @@ def static_library() -> Path:
     Raises NoStaticLibraryError.
     """
     if sysconfig.get_python_version() not in PYTHONS:
-        msg = f"{sys.executable} is Python {sysconfig.get_python_version()}; what is known is {', '.join(PYTHONS)}"
+        msg = f"{sys.executable} is Python {sysconfig.get_python_version()}; supported are {', '.join(PYTHONS)}"
         raise NoStaticLibraryError(msg)
     library = Path(sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBRARY"))
     headers = Path(sysconfig.get_path("include"), "internal/pycore_runtime.h")
@@ -239,17 +239,17 @@ def discover(symbols: Symbols) -> list[Module]:
 
 
 def _compiled(filename: str, source: Path) -> CodeType:
-    # Where the file is on this machine is nobody's business.
+    # The file's path on this machine must not be in the executable.
     return compile(source.read_bytes(), filename, "exec", dont_inherit=True, optimize=2)
 
 
 class Symbols:
-    """What the archive of Python's library defines, and what it wants."""
+    """The symbols that the archive of Python's library defines, and those that it needs."""
 
     def __init__(self, library: Path) -> None:
         self.library = library
         self._wanted: dict[str, set[str]] = {}
-        """By the name of an extension module: what its object file wants of others."""
+        """By the name of an extension module: the symbols that its object file needs."""
         self._defined = set(LINKERS)
         for archive in (library, *_libc()):
             for member in _run("nm", "--format=posix", archive).split("]:\n"):
@@ -262,7 +262,7 @@ class Symbols:
         self._wanted |= {name.removeprefix("PyInit_"): wanted for name in member if name.startswith("PyInit_")}
 
     def missing_modules(self) -> list[str]:
-        """The extension modules that this Python has, and the archive has not, or not with all that they take."""
+        """The extension modules of this Python that the archive lacks, or has without everything that they need."""
         names = {file.name.partition(".")[0] for file in Path(sysconfig.get_config_var("DESTSHARED")).glob("*.so")}
         names |= set(sys.builtin_module_names) - set(INIT_FUNCTIONS)
         return sorted(name for name in names if not self._wanted.get(name, {name}) <= self._defined)
@@ -279,11 +279,11 @@ def check_modules(symbols: Symbols) -> None:
 
 
 def check_variables(library: Path) -> None:
-    """See that a snapshot has all that the library writes to.
+    """Check that a snapshot includes everything that the library writes to.
 
     Raises NoStaticLibraryError.
     """
-    # objdump(1) tells in two lines about each section: its number and name, its flags.
+    # objdump(1) prints two lines for each section: its number and name, its flags.
     lines = [line.strip() for line in _run("objdump", "--section-headers", library).splitlines()]
     sections = {
         line.split()[1]
@@ -295,14 +295,14 @@ def check_variables(library: Path) -> None:
     unknown = {name for name in sections - WRITABLE if not name.startswith(".data.rel.ro")}
     unknown |= thread_locals - THREAD_LOCALS
     if unknown:
-        raise NoStaticLibraryError(f"{library} keeps variables in a way that is not known here: {sorted(unknown)}")
+        raise NoStaticLibraryError(f"{library} keeps variables in an unknown way: {sorted(unknown)}")
 
 
 def link(symbols: Symbols, modules: Iterable[Module], work: Path) -> Path:
     """Compile and link the executable that starts an interpreter and writes the other one."""
     library = work / "libpython.a"  # the name that python.lds knows
     renamed = (f"--redefine-sym={name}={ours}" for name, ours in RENAMED.items())
-    # Nothing unwinds C's stack, and what that takes is large.
+    # Nothing unwinds the C stack, and the tables for that are large.
     _run("objcopy", *renamed, "--remove-section=.eh_frame", symbols.library, library)
     _run("ar", "d", library, *FROZEN)
     (work / "inittab.c").write_text("".join(_inittab(module.name for module in modules if not module.code)))
@@ -327,7 +327,7 @@ def _inittab(names: Iterable[str]) -> Iterator[str]:
 
 
 def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
-    """Have the linked executable write the one that continues from its memory."""
+    """Let the linked executable write the one that continues from its memory."""
     frozen = work / "modules"
     with frozen.open("wb") as file:
         for module in modules:
@@ -335,7 +335,7 @@ def snapshot(linked: Path, modules: Iterable[Module], work: Path) -> Path:
                 code = marshal.dumps(module.code)
                 file.write(f"{module.name} {int(module.is_package)} {len(code)}\n".encode() + code)
     argv: list[str | Path] = [linked, work / "plan", frozen, work / "executable", *plugin_modules()]
-    # The environment and the standard streams are part of what an interpreter starts with.
+    # The environment and the standard streams affect how an interpreter starts.
     for _ in range(MOST_STARTS):
         with tempfile.TemporaryDirectory(dir=work) as stage:
             done = subprocess.run(argv, env={"TZ": "UTC0"}, cwd=stage, input="", capture_output=True, text=True)
@@ -357,7 +357,7 @@ SELF_TEST = (
 
 
 def try_out(executable: Path) -> None:
-    """See that the executable answers, in environments that have nothing in common.
+    """Check that the executable answers, in environments that have nothing in common.
 
     Raises subprocess.CalledProcessError.
     """
@@ -371,7 +371,7 @@ def try_out(executable: Path) -> None:
 
 
 def _libc() -> list[Path]:
-    """The archives of the C library and its mathematical part, where the C compiler has them.
+    """The archives of the C library and of its math library, which the C compiler finds.
 
     Raises NoStaticLibraryError.
     """

@@ -9,8 +9,8 @@
  * calls write to, then what they only read, then the rest. A call copies a page for each one that it writes to, and that
  * is a large part of its time.
  *
- * After the snapshot, libc and Python's own allocator of small objects do what they always do. A block of the heap that
- * is freed then is only left.
+ * After the snapshot, libc and Python's own allocator of small objects work as always. If a block of the heap is freed
+ * then, nothing happens.
  */
 #define _GNU_SOURCE
 #include "heap.h"
@@ -34,7 +34,7 @@ static char heap[HEAP_SIZE] __attribute__((section("snapshot.heap"), aligned(409
 static SAVED size_t heap_used;
 int resumed SAVED;
 
-/* All below is of the building process alone, and not saved. */
+/* Everything below belongs to the building process, and is not saved. */
 
 enum place { GARBAGE, UNUSED, READ, WRITTEN, PLACES }; /* of a block; calls use the last two */
 
@@ -198,7 +198,7 @@ heap_realloc(void *p, size_t size)
     if (!is_of_snapshot(p))
         return realloc(p, size);
     void *q = malloc(size);
-    if (q) { /* how large it was is not known any more, but the heap is readable to its end */
+    if (q) { /* its size is no longer known, but the heap is readable to its end */
         size_t rest = (in_heap(p) ? heap + heap_used : APART + APART_SIZE) - (char *)p;
         memcpy(q, p, size < rest ? size : rest);
     }

@@ -18,7 +18,7 @@ def page() -> str:
     """The man page, in troff."""
     os.environ["COLUMNS"] = COLUMNS
     top = parser()
-    top.man_short_description = "wire pods to a Linux bridge, and see to the pods' network on a node"  # type: ignore[attr-defined]
+    top.man_short_description = "wire pods to a Linux bridge, and look after the pods' network of a node"  # type: ignore[attr-defined]
     data = {"project_name": f"{PROGRAM} {__version__}", "manual_section": "1", "manual_title": PROGRAM}
     return str(Manpage(top, _data=data, format="pretty")) + "\n"
 

@@ -1,4 +1,4 @@
-"""What the interpreter does before the snapshot: import everything, and leave nothing that could import more.
+"""What the interpreter does before the snapshot: import everything, and then remove what could import more.
 
 The executable imports this while it is being built (snapshot.c); bundle.build does not.
 """
@@ -8,18 +8,14 @@ from __future__ import annotations
 import gc
 import posix
 import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from collections.abc import Callable
 
 IMPORTED_FOR_IMPORTS = ("dis", "inspect", "linecache", "opcode", "token", "tokenize")
-"""What `dataclasses` takes to make a class: 0.5 MB, for nothing later."""
+"""Modules that `dataclasses` needs to make a class: 0.5 MB that no call needs."""
 
 
 def drop_modules() -> None:
-    """Take the modules that no call needs away from those that imported them."""
+    """Remove the modules that no call needs from those that imported them."""
     for name in IMPORTED_FOR_IMPORTS:
         module = sys.modules.pop(name, None)
         for other in list(sys.modules.values()):
@@ -29,8 +25,8 @@ def drop_modules() -> None:
 
 
 def rehearse(entry: Callable[[], int]) -> None:
-    """Have calls find Python's caches and bytecode as they would leave them."""
-    from bundle import rehearsal  # nothing here may hold on to it
+    """Fill Python's caches, and let it specialise its bytecode, as calls would."""
+    from bundle import rehearsal  # it must not stay in memory
 
     rehearsal.warm_up(entry)
 

@@ -1,10 +1,10 @@
-"""The calls that are rehearsed while the executable is built, on a kernel made of paper.
+"""The calls that are rehearsed while the executable is built, with a stand-in for the kernel.
 
-An interpreter that has served some ADDs knows the types that its bytecode meets, and a call that is watched tells what
-memory a call uses. Both have to come out the same wherever the executable is built and whoever builds it. So netlink is
-the functions below, which believe what they are told and remember what a verb asks for later; leases and kernel
-parameters are in the working directory; and the pod's network namespace is the process's own. A verb that this does not
-suffice for fails, and the build with it.
+An interpreter that has served some ADDs knows the types that its bytecode meets, and watching a call tells what memory
+calls use. Both must not depend on the machine that builds, or on the user. So the functions below answer in place of
+netlink: they accept every change, and remember what a verb asks for later. Leases and kernel parameters are in the
+working directory, and the pod's network namespace is the process's own. If a verb asks for more, it fails, and so does
+the build.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import json
 import os
 import posix
 import sys
+from collections.abc import Callable, Sequence
 from errno import ENODEV, ENOENT
 from socket import AF_UNIX, SOCK_DGRAM, socket
+from typing import Any
 
 from cni_bridge_py.kernel import netlink, netns, sysctl
 from cni_bridge_py.kernel import nftables as nft
@@ -33,13 +35,8 @@ from cni_bridge_py.kernel.netlink import (
     u32,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
 ROUNDS = 20
-"""From the eighth or so on, Python runs a function in instructions for the types that it has met (PEP 659)."""
+"""After about eight calls, Python specialises a function's bytecode for the types that it has seen (PEP 659)."""
 
 CALLS = (
     ("cni-bridge-py", "VERSION"),
@@ -63,18 +60,18 @@ CONFIG: dict[str, Any] = {
     "hairpinMode": True,
     "ipam": {"type": "host-local", "subnet": "10.22.0.0/16", "dataDir": "networks"},
 }
-"""What most networks have: conf/10-bridge.conf."""
+"""The configuration of most networks: conf/10-bridge.conf."""
 
 PARAMETERS = {"ipv4/ip_forward": b"1\n"}
-"""What there is instead of /proc/sys/net."""
+"""Files that take the place of those in /proc/sys/net."""
 
 
 # Calls
 
 
 def warm_up(entry: Callable[[], int]) -> None:
-    """Have Python's caches and its bytecode be as calls leave them."""
-    undo = _on_paper()
+    """Fill Python's caches, and let it specialise its bytecode, as calls would."""
+    undo = _replace_kernel()
     _rehearse(entry, CALLS[1:2], b"neighbour")
     for _ in range(ROUNDS):
         _rehearse(entry, CALLS, b"pod")
@@ -82,13 +79,13 @@ def warm_up(entry: Callable[[], int]) -> None:
 
 
 def begin(entry: Callable[[], int], number: int) -> str | None:
-    """Leave this process as the runtime would start it for the call of that number, and all else as the call expects.
+    """Prepare this process as a runtime would for the call of that number, and everything that the call expects.
 
-    Return the name that it is run under; None where there is no such call.
+    Return the name that the executable is run under, or None if there is no such call.
     """
     if number == len(CALLS):
         return None
-    _on_paper()
+    _replace_kernel()
     _rehearse(entry, [call for call in CALLS if call[1] == "DEL"], b"pod")  # of which the leases are still there
     _rehearse(entry, CALLS[1:2], b"neighbour")
     results = _rehearse(entry, CALLS[:number], b"pod")
@@ -117,7 +114,7 @@ def _rehearse(entry: Callable[[], int], calls: Sequence[tuple[str, str]], pod: b
 
 
 def _environment(verb: str, pod: bytes) -> dict[bytes, bytes]:
-    """What containerd gives a plugin."""
+    """The environment that containerd gives a plugin."""
     return {
         b"CNI_COMMAND": verb.encode(),
         b"CNI_CONTAINERID": pod * 8,
@@ -144,7 +141,7 @@ def _put_on_stdin(config: dict[str, Any]) -> None:
 
 
 def _answer_of(entry: Callable[[], int]) -> tuple[int, bytes]:
-    """The exit status, and what came on standard output."""
+    """The exit status and the standard output of a call."""
     reading, writing = os.pipe()
     stdout = os.dup(1)
     os.dup2(writing, 1)
@@ -160,14 +157,14 @@ def _answer_of(entry: Callable[[], int]) -> tuple[int, bytes]:
 # The machine
 
 
-def _on_paper() -> Callable[[], None]:
-    """Have the plugin talk to what is below instead of the kernel, until what is returned is called."""
+def _replace_kernel() -> Callable[[], None]:
+    """Have the plugin talk to the functions below instead of the kernel; return a function that undoes this."""
     for name, value in PARAMETERS.items():
         os.makedirs(os.path.dirname(name), exist_ok=True)
         with open(name, "wb") as file:
             file.write(value)
     stand_ins: list[tuple[Any, str, Any]] = [
-        (netlink, "socket", PaperSocket),
+        (netlink, "socket", StandInSocket),
         (netns, "_setns", lambda fd, kind: None),
         (os, "geteuid", lambda: 0),
         (sysctl, "net", "."),
@@ -182,10 +179,10 @@ def _put_in_place(values: list[tuple[Any, str, Any]]) -> None:
         setattr(module, name, value)
 
 
-# What is known. In a call that is watched, a new name's place in Python's cache of attributes would be the address that
-# chance gave it, and the executable another each time. So there are no attributes of our own.
-waiting: dict[PaperSocket, list[bytes]] = {}
-answering: dict[PaperSocket, Callable[[int, bytes, bool], list[bytes]]] = {}
+# The state of the stand-in. A call that is watched must not use new attributes: the name's random address would choose
+# its slot in Python's attribute cache, and each build would differ. So the state is in these variables.
+waiting: dict[StandInSocket, list[bytes]] = {}
+answering: dict[StandInSocket, Callable[[int, bytes, bool], list[bytes]]] = {}
 links: dict[bytes, bytes] = {}
 addresses: dict[bytes, bytes] = {}
 routes: list[bytes] = []
@@ -196,8 +193,8 @@ BRIDGE, HOST, POD = 2, 3, 4
 """Indexes."""
 
 
-class PaperSocket(socket):
-    """What stands for a netlink socket. It is one of another family, so that closing it is rehearsed as well."""
+class StandInSocket(socket):
+    """A stand-in for a netlink socket. It is a socket of another family, so that closing it is rehearsed as well."""
 
     def __init__(self, family: int, kind: int, protocol: int) -> None:
         super().__init__(AF_UNIX, SOCK_DGRAM)
@@ -205,10 +202,10 @@ class PaperSocket(socket):
         answering[self] = _rtnetlink if protocol == rt.NETLINK_ROUTE else _nftables
 
     def setsockopt(self, *_: object) -> None:
-        """Nothing depends on them."""
+        """Accept the option. Nothing depends on it."""
 
     def send(self, data: Any, *_: object) -> int:
-        """Have the answers waiting."""
+        """Queue the answers."""
         offset = 0
         while offset < len(data):
             length, kind, flags, sequence, _ = NLMSGHDR.unpack_from(data, offset)
@@ -218,7 +215,7 @@ class PaperSocket(socket):
         return offset
 
     def recv(self, *_: object) -> bytes:
-        """The next datagram, of whichever size."""
+        """The next datagram, whatever its size."""
         return waiting[self].pop(0)
 
 
@@ -276,7 +273,7 @@ def _new_link(told: dict[int, bytes]) -> None:
 
 
 def _remember_link(told: dict[int, bytes], kind: bytes, index: int, peer: int) -> None:
-    """What the kernel will say of a link, all that a verb wants of it done."""
+    """Store what the kernel will say of the link, with everything done that a verb wants of it."""
     links[told[rt.IFLA_IFNAME]] = b"".join(
         [
             rt.IFINFOMSG.pack(rt.AF_UNSPEC, 0, index, rt.IFF_UP, 0),

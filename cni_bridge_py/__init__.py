@@ -1,6 +1,6 @@
-"""A CNI plugin that wires pods to a Linux bridge. The verbs are here; what they are made of is in the folders.
+"""A CNI plugin that wires pods to a Linux bridge. The verbs are here; the folders have what they are made of.
 
-Imports run downwards: cli and agent, then node and plugin, wiring, config, ipam, and at the bottom kernel and cni.
+Imports go downwards: cli and agent, then node and plugin, then wiring, config and ipam, and last kernel and cni.
 """
 
 __version__ = "0.2.0"

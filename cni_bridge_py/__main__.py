@@ -1,4 +1,4 @@
-"""Where the executable starts: a runtime sets CNI_COMMAND and gets the plugin, people get the command line."""
+"""Where the executable starts. A runtime sets CNI_COMMAND and gets the plugin; people get the command line."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from cni_bridge_py import ipam_plugin, loopback_plugin, plugin
 
 OTHER_NAMES = {"host-local-py": ipam_plugin.main, "loopback": loopback_plugin.main}
-"""The plugins that the executable is as well, by the names that it is run under then."""
+"""Other plugins that the executable is, when it is run under these names."""
 
 
 def main() -> int:
     """Serve a container runtime or a person; return the exit status."""
     if "CNI_COMMAND" not in os.environ:
-        from cni_bridge_py import cli  # with libraries that the plugin does without
+        from cni_bridge_py import cli  # it needs libraries that the plugin does not
 
         return cli.main()
     return OTHER_NAMES.get(os.path.basename(sys.argv[0]), plugin.main)()

@@ -1,6 +1,6 @@
-"""The network configuration: which keys there are, what they default to, and what is refused.
+"""The network configuration: its keys, their defaults, and what is refused.
 
-The meaning of every key is the reference plugins' (`bridge` and `host-local`); `nonMasqueradeCIDRs` and
+Keys mean what they mean to the reference plugins (`bridge` and `host-local`). Only `nonMasqueradeCIDRs` and
 `bridgeNetfilter` are ours.
 """
 
@@ -26,19 +26,19 @@ from cni_bridge_py.section import Section
 DEFAULT_BRIDGE = "cni0"
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
 NAME_MAX = 255
-"""The name is a directory's (limits.h)."""
+"""The network's name is also the name of a directory (limits.h)."""
 
 HOST_LOCAL = ("host-local", "host-local-py")
-"""The values of `ipam.type` that mean the address store in this program; others are programs to be run."""
+"""The values of `ipam.type` that mean our own address store; any other is a program to run."""
 
 VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
-"""Where GC finds them; the second is what the specification said first, and libcni of before 1.2.3 writes."""
+"""The keys of GC's valid attachments. The second is the specification's first name, which libcni wrote before 1.2.3."""
 
 MAC = re.compile(r"[0-9a-f]{2}(?P<mark>[:-])(?:[0-9a-f]{2}(?P=mark)){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}")
-"""The forms of six octets that Go's net.ParseMAC takes: with colons, with hyphens, and three numbers with dots."""
+"""The forms of six octets that Go's net.ParseMAC accepts: with colons, with hyphens, and three numbers with dots."""
 
 MASQUERADE_BACKENDS = ("iptables", "nftables")
-"""What `ipMasqBackend` may name; the rules are in our own table whichever it is."""
+"""The values of `ipMasqBackend`. With either of them, the rules are in our own nftables table."""
 
 UNUSABLE = (
     (IPNetwork("0.0.0.0/8"), "which stands for this host (RFC 1122)"),
@@ -48,7 +48,7 @@ UNUSABLE = (
     (IPNetwork("fe80::/10"), "the link-local addresses"),
     (IPNetwork("ff00::/8"), "the multicast addresses"),
 )
-"""Networks whose addresses are nobody's to give out, and what they are for."""
+"""Networks whose addresses no pod may have, and what they are for."""
 
 LARGEST_MTU = 65535
 LARGEST_VLAN = 4094
@@ -85,9 +85,9 @@ class NetworkConfig:
 
 
 def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> NetworkConfig:
-    """Validate a network configuration whose `cniVersion` was agreed already; `args` are those of CNI_ARGS.
+    """Validate a network configuration whose `cniVersion` has been checked; `args` is CNI_ARGS.
 
-    Raises CniError 7 that names the first key at fault, by its path, and what was expected.
+    Raises CniError 7, which names the first wrong key by its path, and what was expected.
     """
     top = Section(raw, "")
     asked = Asked(top, args or {})
@@ -123,9 +123,9 @@ def read_config(raw: dict[str, Any], args: Mapping[str, str] | None = None) -> N
 
 
 def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> NetworkConfig:
-    """Read a configuration for DEL, which a runtime calls also where ADD refused it: what is wrong is left out.
+    """Read a configuration for DEL, and leave out what is wrong: a runtime also calls DEL after an ADD that refused it.
 
-    Raises CniError 7 only where the network's name is wrong, without which nothing can be found.
+    Raises CniError 7 only if the network's name is wrong, because nothing can be found without it.
     """
     try:
         return read_config(raw, args)
@@ -143,7 +143,7 @@ def read_config_for_delete(raw: dict[str, Any], args: Mapping[str, str]) -> Netw
 
 
 def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str, IpamConfig, Result | None]:
-    """Validate what an IPAM plugin looks at, whose main plugin is another: network name, `ipam`, and prevResult.
+    """Validate what an IPAM plugin needs of another main plugin's configuration: network name, `ipam`, prevResult.
 
     Raises CniError 7 as `read_config` does.
     """
@@ -157,10 +157,10 @@ def read_ipam_config(raw: dict[str, Any], args: Mapping[str, str]) -> tuple[str,
 
 
 def valid_attachments(raw: dict[str, Any]) -> list[tuple[str, str]]:
-    """The attachments that GC is to leave, as (container id, interface name).
+    """The attachments that GC must keep, as (container id, interface name).
 
-    `null` is an empty list: libcni writes that for it.
-    Raises CniError 7 where no key is there, or it is malformed: to take that for "none" would remove every pod's.
+    `null` is an empty list, because libcni writes an empty list so.
+    Raises CniError 7 if the key is missing or malformed: an empty list in its place would remove every pod.
     """
     top = Section(raw, "")
     key = next((key for key in VALID_ATTACHMENTS if top.has(key)), None)
@@ -176,7 +176,7 @@ def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
     if config.disable_container_interface and config.ipam:
         raise top.invalid("disableContainerInterface", "cannot use IPAM when DisableContainerInterface flag is set")
     if config.vlan and config.is_gateway and (reason := why_not_ifname(f"{config.bridge}.{config.vlan}")):
-        raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface, {reason}")
+        raise top.invalid("bridge", f"{config.bridge}.{config.vlan}, the gateway's interface: {reason}")
     refuse_mtu(config.mtu, [each[0].version for each in config.ipam.range_sets] if config.ipam else [])
     backend = top.value("ipMasqBackend", str, "a string")
     if config.ip_masq and config.ipam and backend not in (None, *MASQUERADE_BACKENDS):
@@ -185,16 +185,16 @@ def _refuse_contradictions(top: Section, config: NetworkConfig) -> None:
 
 
 def refuse_mtu(mtu: int, versions: Iterable[int]) -> None:
-    """Refuse an MTU that is too small for addresses of these IP versions; 0 is the kernel's choice.
+    """Refuse an MTU that is too small for addresses of these IP versions; 0 means the kernel's default.
 
     Raises CniError 7.
     """
     if 0 < mtu < IPV6_MIN_MTU and 6 in versions:
-        raise CniError(INVALID_CONFIG, f"mtu: {mtu} is less than {IPV6_MIN_MTU}, which IPv6 needs")
+        raise CniError(INVALID_CONFIG, f"mtu: {mtu} is less than {IPV6_MIN_MTU}, the least that IPv6 needs")
 
 
 class Asked:
-    """What the runtime asks for in this one attachment, from the three places where it may do so."""
+    """What the runtime asks for this attachment, in the three places where it can."""
 
     def __init__(self, top: Section, args: Mapping[str, str]) -> None:
         nothing = Section({}, "")
@@ -204,14 +204,14 @@ class Asked:
 
 
 def _mac(asked: Asked) -> str:
-    """The MAC that the pod is to have: runtimeConfig's before args.cni's before CNI_ARGS'."""
+    """The MAC that the runtime asks for: first runtimeConfig's, then args.cni's, then CNI_ARGS'."""
     for section, key in ((asked.runtime_config, "mac"), (asked.cni_args, "mac"), (asked.environment, "MAC")):
         if mac := section.string(key):
             if not MAC.fullmatch(mac.lower()):
                 raise section.invalid(key, f"{mac!r} is not a MAC address")
             octets = bytes.fromhex(re.sub(r"[:.-]", "", mac))
             if octets[0] & 1:
-                raise section.invalid(key, f"{mac} is a multicast MAC address, an interface needs a unicast one")
+                raise section.invalid(key, f"{mac} is a multicast MAC address; an interface needs a unicast one")
             if not any(octets):
                 raise section.invalid(key, f"{mac} is not a MAC address that an interface can have")
             return octets.hex(":")
@@ -219,7 +219,7 @@ def _mac(asked: Asked) -> str:
 
 
 def _requested(asked: Asked) -> list[IPAddress]:
-    """The addresses that the pod is to have: runtimeConfig's before args.cni's before CNI_ARGS'."""
+    """The addresses that the runtime asks for: first runtimeConfig's, then args.cni's, then CNI_ARGS'."""
     environment = [each.strip() for each in asked.environment.string("IP").split(",")]
     listed = Section({"IP": [each for each in environment if each]}, "CNI_ARGS", INVALID_ENVIRONMENT)
     for section, key in ((asked.runtime_config, "ips"), (asked.cni_args, "ips"), (listed, "IP")):
@@ -252,7 +252,7 @@ def _vlan_trunk(top: Section) -> list[int]:
         if single is not None:
             vlans.add(single)
         elif lowest is None:
-            raise item.invalid("id", "expected a VLAN, here or from minID to maxID")
+            raise item.invalid("id", "expected a VLAN id here, or minID and maxID")
     return sorted(vlans)
 
 
@@ -320,7 +320,7 @@ def _host_local(ipam: Section, asked: Asked, version: str) -> IpamConfig:
 
 
 def _path(section: Section, key: str) -> str:
-    """A path; a relative one starts where the runtime has started us, as the reference's does."""
+    """A path. As in the reference, a relative one starts in the working directory."""
     path = section.string(key)
     if path and not _is_path(path):
         raise section.invalid(key, f"expected a path, got {path!r}")
@@ -352,7 +352,7 @@ def _route(route: Section) -> Route:
 
 
 def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[RangeSet]:
-    # The runtime's come first, then a range written straight into `ipam`, the oldest form.
+    # The runtime's ranges come first, then a range directly in `ipam`, which is the oldest form.
     sets = list(runtime_config.lists_of_sections("ipRanges"))
     sets += [[ipam]] if ipam.string("subnet") else []
     sets += ipam.lists_of_sections("ranges")
@@ -372,14 +372,14 @@ def _range_sets(ipam: Section, runtime_config: Section, version: str) -> list[Ra
     for family in (4, 6):
         if not speaks(version, "0.3.0") and sum(each[0].version == family for each in range_sets) > 1:
             reason = (
-                f"CNI version {version} does not support more than 1 address per family, here are two of IPv{family}"
+                f"CNI version {version} does not support more than 1 address per family; there are two of IPv{family}"
             )
             raise ipam.invalid("ranges", reason)
     return range_sets
 
 
 def _refuse_overlap(found: list[tuple[int, Section, Range]]) -> None:
-    """Refuse a range that shares addresses with another; in order, those two would be neighbours."""
+    """Refuse two ranges that overlap. If any do, some two that are neighbours in sorted order do."""
     order = sorted(range(len(found)), key=lambda i: (found[i][2].version, found[i][2].start))
     for position in range(1, len(order)):
         (first, _, one), (second, section, other) = (found[i] for i in sorted(order[position - 1 : position + 1]))
@@ -401,13 +401,13 @@ def _range(section: Section) -> Range:
         if networks_overlap(subnet, unusable):
             raise section.invalid("subnet", f"{subnet} overlaps {unusable}, {what}: no pod can use it")
     gateway = section.address("gateway")
-    if gateway is None:  # 0.0.0.0 is one, and false
+    if gateway is None:  # compare with None: IPAddress("0.0.0.0") is false
         gateway = IPAddress(subnet.first + 1, subnet.version)
     if gateway.version != subnet.version:
         reason = f"{section.string('gateway')} is not of the same IP version as {subnet}"
         raise section.invalid("gateway", reason)
     if not int(gateway):
-        raise section.invalid("gateway", f"{gateway} is no address that a pod could send to")
+        raise section.invalid("gateway", f"{gateway} is not an address that a pod could send to")
     lowest, highest = subnet.first + 1, subnet.last - (subnet.version == 4)
     start = _within(section, "rangeStart", subnet, lowest)
     end = _within(section, "rangeEnd", subnet, highest)

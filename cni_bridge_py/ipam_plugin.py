@@ -1,6 +1,6 @@
-"""The verbs of an IPAM plugin: the lease store alone, for main plugins that are not ours (SPEC.md, section 4).
+"""The verbs of our IPAM plugin: the lease store alone, for other main plugins (SPEC.md, section 4).
 
-The executable is this when it is run under the name `host-local-py`.
+The executable is this plugin if it is run as `host-local-py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cni_bridge_py.ipam.host_local import Attachment, HostLocal
 from cni_bridge_py.wiring import names
 
 KEY_PREFIX = "ipam-"
-"""What tells these leases from those of our own main plugin, whose veths we know to be there or not."""
+"""Distinguishes these leases from those of our own main plugin, whose veths we can look for."""
 
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
         if held := ipam.held():
             whom = f"{request.container_id}, interface {request.ifname}"
             msg = f"{', '.join(held)} has been allocated to {whom}, duplicate allocation is not allowed"
-            raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
+            raise CniError(ALREADY_ATTACHED, msg, "call DEL before the next ADD of the same attachment")
         result = ipam.add()
         return encode(result, strictjson.find(raw, "cniVersion") or OLDEST)
 
@@ -39,19 +39,19 @@ def delete(request: Request, raw: dict[str, Any]) -> None:
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
-    """CHECK: see that they are held."""
+    """CHECK: check that they are held."""
     host_local, ips = _host_local(request, raw)
     with host_local as ipam:
         ipam.check(ips)
 
 
 def status(request: Request, raw: dict[str, Any]) -> None:
-    """STATUS: see whether there are any to give."""
+    """STATUS: check whether there are any left."""
     _host_local(request, raw)[0].status()
 
 
 def gc(request: Request, raw: dict[str, Any]) -> None:
-    """GC: take back what attachments hold that are not listed."""
+    """GC: take back the addresses of attachments that are not listed."""
     valid = names.Attachments(valid_attachments(raw))
     with _host_local(request, raw)[0] as ipam:
         ipam.gc(valid.hold)
@@ -74,6 +74,6 @@ def _host_local(request: Request, raw: dict[str, Any]) -> tuple[HostLocal, list[
     name, config, prev_result = read_ipam_config(raw, request.args)
     key = _key(request.container_id, request.ifname)
     attachment = Attachment(request.container_id, request.ifname, key)
-    # Whether the attachment is there only its main plugin knows: nothing is ever reclaimed.
+    # Only its main plugin knows whether an attachment still exists, so nothing is ever reclaimed.
     host_local = HostLocal(config, name, attachment, is_living=lambda key: True)
     return host_local, prev_result.ips if prev_result else []

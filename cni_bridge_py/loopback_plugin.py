@@ -1,6 +1,6 @@
-"""The verbs of the plugin `loopback`: a pod's `lo` is up. containerd calls it for every pod, beside the network's own.
+"""The verbs of the plugin `loopback`, which sets a pod's `lo` up. containerd calls it for every pod.
 
-The executable is this when it is run under the name `loopback`, and answers as the reference's plugin of that name.
+The executable is this plugin if it is run as `loopback`. It answers like the reference's plugin of that name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cni_bridge_py.section import Section
 from cni_bridge_py.wiring.step import Explained
 
 LO = "lo"
-"""The interface, whatever CNI_IFNAME says."""
+"""The interface. CNI_IFNAME is ignored."""
 
 LOOPBACK_NETWORKS = (IPNetwork("127.0.0.0/8"), IPNetwork("::1/128"))
 
@@ -33,7 +33,7 @@ class NoPodNamespace(CniError):
 
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
-    """ADD: set `lo` up; the result is that of the plugin before, or what the kernel gave `lo`."""
+    """ADD: set `lo` up. The result is that of the plugin before, or else the addresses of `lo`."""
     before = prev_result(Section(raw, ""))
     with _pod(request) as kernel:
         kernel.pod.ask(set_link(LO, flags=IFF_UP))
@@ -42,13 +42,13 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
-    """DEL: set it down, as the reference does; no namespace is nothing to do."""
+    """DEL: set it down, as the reference does. Without a namespace, there is nothing to do."""
     with suppress(NoPodNamespace), _pod(request) as kernel:
         kernel.pod.ask(set_down(LO))
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
-    """CHECK: see that it is up."""
+    """CHECK: check that it is up."""
     with _pod(request) as kernel:
         if not _lo(kernel).is_up:
             raise CniError(NOT_AS_EXPECTED, f"{LO} in {request.netns} is down")
@@ -59,7 +59,7 @@ def status(request: Request, raw: dict[str, Any]) -> None:
 
 
 def gc(request: Request, raw: dict[str, Any]) -> None:
-    """GC: nothing is left behind; `lo` goes with its namespace."""
+    """GC: nothing can be left behind, because `lo` disappears with its namespace."""
 
 
 VERBS: dict[str, runner.Verb] = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": gc}
@@ -82,7 +82,7 @@ def _named(verb: runner.Verb) -> runner.Verb:
 
 @contextmanager
 def _pod(request: Request) -> Iterator[Kernel]:
-    """The kernel in the pod's namespace. Raises NoPodNamespace, and CniError for what the kernel refuses."""
+    """The kernel in the pod's namespace. Raises NoPodNamespace, or CniError if the kernel refuses something."""
     try:
         netns = NetNS(request.netns)
     except NotANetworkNamespace as error:
@@ -93,7 +93,7 @@ def _pod(request: Request) -> Iterator[Kernel]:
 
 def _lo(kernel: Kernel) -> Link:
     link = kernel.pod.link(LO)
-    if not link:  # every namespace has one
+    if not link:  # every namespace has it
         raise CniError(NOT_AS_EXPECTED, f"there is no {LO} in {kernel.pod_netns.path}")
     return link
 

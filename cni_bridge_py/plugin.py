@@ -1,4 +1,4 @@
-"""The verbs. Each is the story of what it does, told in the words of the modules below."""
+"""The verbs. Each function reads like the list of what it does; the modules below do the work."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ Ipam = HostLocal | Delegated | NoIpam
 
 
 def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
-    """ADD: wire the pod, or leave no trace of it."""
+    """ADD: wire the pod, or leave nothing behind."""
     config = read_config(raw, request.args)
     if request.ifname == "lo":
-        raise CniError(INVALID_ENVIRONMENT, "CNI_IFNAME: lo is there already, and is no veth")
+        raise CniError(INVALID_ENVIRONMENT, "CNI_IFNAME: every namespace already has lo; name another interface")
     _need_root()
     with _pod_netns(request) as netns, Kernel(netns) as kernel, ExitStack() as undo:
         ipam = _ipam(config, request, kernel)
@@ -74,7 +74,7 @@ def add(request: Request, raw: dict[str, Any]) -> dict[str, Any]:
 def _lease_first(
     config: NetworkConfig, request: Request, kernel: Kernel, ipam: HostLocal | NoIpam, undo: ExitStack
 ) -> Wiring:
-    """The lease, then the cable: whatever kills us, a lease of ours without a cable is dead."""
+    """First the lease, then the cable: so whatever kills us, a lease of ours without a cable is dead."""
     host = names.host_veth(request.container_id, request.ifname)
     with ipam:
         _refuse_second(kernel, request, host)
@@ -82,13 +82,13 @@ def _lease_first(
         undo.callback(_take_back, config, request, kernel, ipam, addresses.ips)
         wiring = plan.wiring(config, host, request.ifname, addresses, request.pod)
         apply_all(wiring.until_cable, kernel)
-    # There is a cable now, by which everybody can see that the lease is not dead: the rest needs no lock.
+    # The cable is there now, so everybody can see that the lease is not dead. The rest needs no lock.
     apply_all(wiring.afterwards, kernel)
     return wiring
 
 
 def _cable_first(config: NetworkConfig, request: Request, kernel: Kernel, ipam: Delegated, undo: ExitStack) -> Wiring:
-    """The cable, then the addresses: another plugin may ask for them through it, as dhcp does."""
+    """First the cable, then the addresses: another IPAM plugin, such as dhcp, may need the pod's interface."""
     ipam.need_plugin()
     host = names.host_veth(request.container_id, request.ifname)
     _refuse_second(kernel, request, host)
@@ -102,12 +102,12 @@ def _cable_first(config: NetworkConfig, request: Request, kernel: Kernel, ipam: 
 
 
 def _take_back(config: NetworkConfig, request: Request, kernel: Kernel, ipam: Ipam, ips: list[IPConfig]) -> None:
-    with Errors():  # the first error is the one to tell
+    with Errors():  # report the first error, not this one
         _unwire(config, request, kernel, ipam, ips)
 
 
 def delete(request: Request, raw: dict[str, Any]) -> None:
-    """DEL: unwire the pod and release its addresses; nothing there is nothing to do."""
+    """DEL: unwire the pod and release its addresses. If nothing is there, there is nothing to do."""
     config = read_config_for_delete(raw, request.args)
     _need_root()
     ips = config.prev_result.ips if config.prev_result else []
@@ -121,7 +121,7 @@ def delete(request: Request, raw: dict[str, Any]) -> None:
 
 
 def check(request: Request, raw: dict[str, Any]) -> None:
-    """CHECK: see that everything is as the ADD's result says; the same steps as ADD's, made from that result."""
+    """CHECK: check that everything is as the ADD's result says, with ADD's steps, planned from that result."""
     config = read_config(raw, request.args)
     _need_root()
     if not config.prev_result:
@@ -139,7 +139,7 @@ def check(request: Request, raw: dict[str, Any]) -> None:
 
 
 def status(request: Request, raw: dict[str, Any]) -> None:
-    """STATUS: see whether an ADD could be served; looks only."""
+    """STATUS: check whether an ADD would succeed. Changes nothing."""
     config = read_config(raw)
     _need_root()
     if missing := capabilities.missing():
@@ -158,7 +158,7 @@ def status(request: Request, raw: dict[str, Any]) -> None:
 
 
 def gc(request: Request, raw: dict[str, Any]) -> None:
-    """GC: remove this network's host veths and leases whose attachments are not listed; go on past errors."""
+    """GC: remove this network's host veths and leases whose attachments are not listed. Errors do not stop it."""
     config = read_config(raw)
     _need_root()
     kept = names.Attachments(valid_attachments(raw))
@@ -166,15 +166,15 @@ def gc(request: Request, raw: dict[str, Any]) -> None:
     errors = Errors()
     with Kernel() as kernel:
         owners = {}
-        with errors, Explained("whom the packet filter knows"):
+        with errors, Explained("the packet filter's attachments"):
             if has_nftables(kernel):
-                filtered = packet_filter.attachments(kernel, config.name)  # of which the link may be gone
+                filtered = packet_filter.attachments(kernel, config.name)  # their links may be gone
                 owners = {host: names.host_veth_mac(config.name, host) for host in filtered}
         owners |= {
             link.name: link.mac for link in kernel.host.links() if names.is_host_veth(config.name, link.name, link.mac)
         }
         for host in owners.keys() - valid:
-            kept.veths.add(host)  # an address is in use until its veth is gone
+            kept.veths.add(host)  # keep its address until its veth is gone
             with errors:
                 apply_all(plan.detachment(PodFilter(host, owners[host]), owners[host]), kernel)
                 kept.veths.remove(host)
@@ -192,7 +192,7 @@ def main() -> int:
 
 
 def _explained(verb: runner.Verb) -> runner.Verb:
-    """The verb, but what the kernel refuses between its steps is told as what it refuses in them."""
+    """The verb, with errors of the kernel between its steps reported like those within steps."""
 
     def explained(request: Request, raw: dict[str, Any]) -> dict[str, Any] | None:
         with Explained(request.command):
@@ -214,19 +214,19 @@ def _need_root() -> None:
 
 
 def _pod_netns(request: Request) -> NetNS:
-    """Open CNI_NETNS. Raises NoPodNamespace when it is none, or this process's own unless that is asked for."""
+    """Open CNI_NETNS. Raises NoPodNamespace if it is not a namespace, or is our own without CNI_NETNS_OVERRIDE."""
     try:
         netns = NetNS(request.netns)
     except NotANetworkNamespace as error:
         raise NoPodNamespace(request, str(error)) from None
     if netns.is_own() and not request.netns_override:
-        reason = "plugin's netns and netns from CNI_NETNS should not be the same: it is the host's, expected is a pod's"
+        reason = "plugin's netns and netns from CNI_NETNS should not be the same: it is the host's, but must be a pod's"
         raise NoPodNamespace(request, reason)
     return netns
 
 
 def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
-    """Where this network's addresses come from."""
+    """The source of this network's addresses."""
     if not config.ipam:
         return NoIpam()
     if config.ipam.type not in HOST_LOCAL:
@@ -235,7 +235,7 @@ def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
     attachment = Attachment(request.container_id, request.ifname, key)
 
     def is_living(key: str) -> bool:
-        # Leases whose key is no veth's were given out for other plugins to wire.
+        # If the key is not the name of a veth, another plugin wires the pod.
         return not key.startswith(names.VETH_PREFIX) or kernel.host.link(key) is not None
 
     def attached() -> Iterator[tuple[str, IPAddress]]:
@@ -244,7 +244,7 @@ def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
                 try:
                     found = [kernel.host.addresses(link.peer, version, link.peer_netns) for version in (4, 6)]
                 except NetlinkError:
-                    continue  # the pod went meanwhile
+                    continue  # the pod is gone
                 yield from ((link.name, address.ip) for addresses in found for address in addresses)
 
     return HostLocal(config.ipam, config.name, attachment, is_living, attached)
@@ -253,8 +253,8 @@ def _ipam(config: NetworkConfig, request: Request, kernel: Kernel) -> Ipam:
 def _refuse_second(kernel: Kernel, request: Request, host: str) -> None:
     link = kernel.host.link(host)
     if link and link.kind == "veth":
-        msg = f"container {request.container_id} has {request.ifname} already: {host} is its host veth"
-        raise CniError(ALREADY_ATTACHED, msg, "an ADD is followed by a DEL before the next ADD")
+        msg = f"container {request.container_id} already has {request.ifname}: {host} is its host veth"
+        raise CniError(ALREADY_ATTACHED, msg, "call DEL before the next ADD of the same attachment")
 
 
 def _unwire(
@@ -265,9 +265,9 @@ def _unwire(
     ips: list[IPConfig],
     foreign: Sequence[Step] = (),
 ) -> None:
-    """Take the pod's cable and its addresses away, without lock for the first, which takes the kernel its time.
+    """Remove the pod's cable, then its addresses. The first needs no lock, and takes the kernel some time.
 
-    `foreign` are the steps that take the cable of another plugin away.
+    `foreign` are the steps that remove the cable of another plugin.
     """
     host = names.host_veth(request.container_id, request.ifname)
     *cable, rest = plan.detachment(plan.pod_filter(config, host, config.mac, ips))
@@ -300,11 +300,11 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
     pod = in_pod(kernel, wiring.links.pod)
     for link in (bridge, host, pod):
         expect(link.is_up or (link is pod and config.disable_container_interface), f"{link.name} is not up any more")
-    expect(host.master == bridge.index, f"{host.name} is not a port of bridge {bridge.name} any more")
+    expect(host.master == bridge.index, f"{host.name} is no longer a port of bridge {bridge.name}")
     for version in sorted({ip.version for ip in wiring.ips}):
         present = kernel.pod.addresses(pod.index, version)
         for ip in wiring.ips:
-            expect(ip.version != version or ip.address in present, f"{pod.name} has not {ip.address} any more")
+            expect(ip.version != version or ip.address in present, f"{pod.name} no longer has the address {ip.address}")
     found = [(bridge, ""), (host, ""), (pod, kernel.pod_netns.path)]
     if config.vlan and config.is_gateway:
         found.append((on_host(kernel, plan.gateway_interface(config)), ""))
@@ -312,7 +312,7 @@ def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[I
 
 
 def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
-    """The links that a result lists; what a later plugin may change without saying so there, an MTU, is left open."""
+    """The links that a result lists. MTUs are left open, because a later plugin may have changed them."""
     # A result of before 0.3.0 lists no interface, in whatever version libcni has written it anew.
     listed = result.interfaces or [Interface(request.ifname, "", request.netns)]
     named = [each for each in listed if each.sandbox and each.name == request.ifname]
@@ -326,7 +326,7 @@ def _links_of(result: Result, config: NetworkConfig, request: Request) -> Links:
     on_host = {each.name: each.mac.lower() for each in result.interfaces if not each.sandbox}
     host = names.host_veth(request.container_id, request.ifname)
     if host not in on_host:
-        # Another plugin made this pod, and lists the host's end right before the pod's, as we do.
+        # Another plugin made this pod. Like us, it lists the host's end right before the pod's.
         before = [each.name for each in listed[: listed.index(pod)] if not each.sandbox]
         host = next((name for name in reversed(before) if name != config.bridge), host)
     return names.Links(
@@ -350,7 +350,7 @@ def _ips_of(result: Result, request: Request) -> list[IPConfig]:
 
 
 def _routes_of(result: Result, config: NetworkConfig, ips: list[IPConfig]) -> list[Route]:
-    """The routes that a result lists and this plugin made; those of other plugins in the chain are theirs to check."""
+    """The routes that a result lists and this plugin made. Other plugins of the chain check their own."""
     if config.ipam and config.ipam.type in HOST_LOCAL:
         ours = {route.dst for route in plan.with_default_routes(config, ips, config.ipam.routes)}
         return [route for route in result.routes if route.dst in ours]
@@ -361,6 +361,6 @@ def _routes_of(result: Result, config: NetworkConfig, ips: list[IPConfig]) -> li
 
 
 def _as_the_reference_makes(config: NetworkConfig, routes: list[Route]) -> tuple[NetworkConfig, list[Route]]:
-    """What there is to see of a pod that the reference made: no rules of ours, and no more of a route than it knows."""
+    """What to check of a pod that the reference made: no rules of ours, and only what the reference sets of a route."""
     plain = [replace(route, mtu=0, advmss=0) for route in routes]
     return replace(config, ip_masq=False, mac_spoof_check=False), plain

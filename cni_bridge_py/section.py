@@ -1,6 +1,6 @@
-"""JSON objects whose values are checked as they are taken, so that every error names the path of its key.
+"""JSON objects that check their values when they are read, so that every error names the path of its key.
 
-A key that nobody takes is ignored, as the specification asks; `null` is the same as leaving a key out.
+A key that nobody reads is ignored, as the specification asks. `null` is the same as a missing key.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from cni_bridge_py.cni.errors import INVALID_CONFIG, CniError
 from cni_bridge_py.cni.request import why_not_ifname
 
 LONGEST_SHOWN = 200
-"""Characters of a value that was refused."""
+"""Characters of a wrong value that a message quotes."""
 
 
 class Section:
-    """A JSON object of the configuration; every value is taken by key and checked, and errors name its path."""
+    """A JSON object of the configuration. Its methods read a value by key and check it; errors name the key's path."""
 
     def __init__(self, members: dict[str, Any], path: str, code: int = INVALID_CONFIG) -> None:
         self.members = members
@@ -32,30 +32,30 @@ class Section:
         return CniError(self.code, f"{self._path(key)}: {reason}")
 
     def has(self, key: str) -> bool:
-        """Whether the key is there, be it `null`."""
+        """Whether the key is there, even if its value is `null`."""
         return strictjson.has(self.members, key)
 
     def value(self, key: str, kind: type, expected: str) -> Any:
-        """The value of `key`, or None where it is absent or null."""
+        """The value of `key`, or None if it is absent or null."""
         value = strictjson.find(self.members, key)
-        # In Python a boolean is an integer, in a configuration it is not.
+        # In Python, a boolean is an integer. In a configuration it is not.
         if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
         raise self.invalid(key, f"expected {expected}, got {_shown(value)}")
 
     def string(self, key: str) -> str:
-        """A string; empty where absent."""
+        """A string; empty if absent."""
         return self.value(key, str, "a string") or ""
 
     def required(self, key: str) -> str:
-        """A string that is there and not empty."""
+        """A string that must not be absent or empty."""
         value = self.string(key)
         if not value:
             raise self.invalid(key, "expected a string")
         return value
 
     def boolean(self, key: str) -> bool:
-        """true or false; false where absent."""
+        """true or false; false if absent."""
         return self.value(key, bool, "true or false") or False
 
     def integer(self, key: str, lowest: int, highest: int) -> int | None:
@@ -66,7 +66,7 @@ class Section:
         return value
 
     def strings(self, key: str) -> list[str]:
-        """A list of strings; empty where absent."""
+        """A list of strings; empty if absent."""
         values = self.value(key, list, "a list of strings") or []
         for position, value in enumerate(values):
             if not isinstance(value, str):
@@ -74,7 +74,7 @@ class Section:
         return list(values)
 
     def section(self, key: str) -> Section | None:
-        """An object, or None where absent."""
+        """An object, or None if absent."""
         members = self.value(key, dict, "an object")
         return None if members is None else Section(members, self._path(key))
 
@@ -103,7 +103,7 @@ class Section:
         return name
 
     def addresses(self, key: str) -> list[IPAddress]:
-        """A list of IP addresses; a prefix length behind one is ignored."""
+        """A list of IP addresses; prefix lengths are ignored."""
         found = []
         for position, text in enumerate(self.strings(key)):
             item = f"{key}[{position}]"
@@ -114,7 +114,7 @@ class Section:
         return found
 
     def address(self, key: str) -> IPAddress | None:
-        """An IP address, or None where absent or empty."""
+        """An IP address, or None if absent or empty."""
         text = self.string(key)
         return self._address(key, text) if text else None
 
@@ -144,9 +144,9 @@ class Section:
 
 
 def _shown(value: object) -> str:
-    """A value in a message, however long it is or deep."""
+    """A value as a message quotes it, shortened if it is long."""
     try:
         text = repr(value)
     except RecursionError:
-        return "something that is nested too deep"
+        return "something that is nested too deeply"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

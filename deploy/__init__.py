@@ -1,4 +1,4 @@
-"""The agent as an image, and the manifest that runs it on every node.
+"""The agent's image, and the manifest that runs the agent on every node.
 
-What the agent does is in `cni_bridge_py/agent`.
+What the agent does is not here, but in `cni_bridge_py/agent`.
 """

@@ -29,16 +29,16 @@ HOST_SYSCTLS = Path("/host/proc/sys/net")
 """Where the manifest mounts the host's /proc/sys/net."""
 
 LOOK_SECONDS = 60
-"""The host is looked at that often where nothing happens."""
+"""How often to look at the host if nothing happens."""
 
 SETTLE_SECONDS = 0.1
-"""What happens at once is one thing: the least time between two looks."""
+"""The least time between two looks, so that changes at the same time count as one."""
 
 REST = 10
-"""How many times the processor time of a look the agent rests at least, so that looking never takes a tenth of one."""
+"""The agent rests at least this many times as long as its last look took of a processor."""
 
 HANGS_SECONDS = 5 * LOOK_SECONDS
-"""An agent that did not end a look for that long is not well."""
+"""An agent that has not finished a look for so long is not healthy."""
 
 LASTS_SECONDS = 5
 """Kubernetes is told of a problem that lasts so long: not of an uplink that flaps, nor of a podCIDR that is late."""
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class Agent:
-    """What the agent knows: all of it can be found again."""
+    """What the agent knows. It could find all of it again."""
 
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
@@ -74,7 +74,7 @@ class Agent:
         self._telling: Future[None] | None = None
 
     def run(self, metrics_address: str) -> None:
-        """Be the node's agent, for ever. Raises OSError where the metrics' address cannot be had."""
+        """Run as the node's agent, for ever. Raises OSError if the metrics' address is not available."""
         httpd = server(metrics_address, self.metrics, self.is_well, self.is_ready)
         for name, run in self._threads(httpd.serve_forever):
             threading.Thread(target=run, name=name, daemon=True).start()
@@ -91,7 +91,7 @@ class Agent:
             reasons = self.bell.wait(LASTS_SECONDS if self._is_any_new() else LOOK_SECONDS) or {"time"}
 
     def look(self, reasons: set[str]) -> None:
-        """Look once, and have everything as it should be. Raises NetlinkError or OSError where looking fails."""
+        """Look once, and mend everything. Raises NetlinkError or OSError if looking fails."""
         if time.monotonic() >= self._check_plugins_at:
             for done in self.host.install_plugins():
                 self._say("InstallPlugin", done, reasons)
@@ -111,11 +111,11 @@ class Agent:
             self._tell_kubernetes(nodes[self.name])
 
     def is_well(self) -> bool:
-        """Whether the loop turns. That the API server is away is no fault of the agent's."""
+        """Whether the loop is running. An API server that does not answer is not the agent's fault."""
         return time.monotonic() - self._looked < HANGS_SECONDS
 
     def is_ready(self) -> bool:
-        """Whether all that is wanted stood when the agent last looked."""
+        """Whether everything was as wanted when the agent last looked."""
         return self._ready
 
     def attachments(self) -> int:
@@ -132,7 +132,7 @@ class Agent:
         yield "metrics", serve
 
     def _make(self, todo: list[Change], reasons: set[str]) -> list[Change]:
-        """Make the changes; those that could not be made. One that fails keeps no other from being made."""
+        """Make the changes; return those that failed. If one fails, the others are still made."""
         undone = []
         with IPRoute() as ip:
             for change in todo:
@@ -147,7 +147,7 @@ class Agent:
         return undone
 
     def _mend(self, reasons: set[str]) -> Iterator[Problem]:
-        """Have what pods share as it should be; a problem where that cannot be."""
+        """Mend what pods share; yield a problem if that fails."""
         wrong = f"what the pods of {self.name} share is not as it should be: "
         try:
             for done in mend(self.host.conf_dir / CONFIGURATION):
@@ -177,7 +177,7 @@ class Agent:
         return any(self._looked - since < LASTS_SECONDS for since in self.problems.values())
 
     def _tell_kubernetes(self, me: Node) -> None:
-        """Have Kubernetes told what it should know, in a thread of its own: it may be away."""
+        """Report to Kubernetes, in a thread of its own: the API server may not answer."""
         if self._telling and not self._telling.done():
             return
         now = time.monotonic()
@@ -197,23 +197,23 @@ class Agent:
             for name, problem in news.items():
                 kubernetes.post_event(me, problem)
                 self._told[name] = time.monotonic()
-        except Exception as error:  # it is told again after the next look
+        except Exception as error:  # it is reported again after the next look
             log.warning("the API server was not told: %s", error)
             self.metrics.failures.labels("TellKubernetes").inc()
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """`cni-bridge-py agent`: be the node's agent until killed; the exit status."""
+    """`cni-bridge-py agent`: run as the node's agent until killed; return the exit status."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.Formatter.converter = time.gmtime
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     if not arguments.node_name:
         print("cni-bridge-py agent: NODE_NAME: the name of this node is needed", file=sys.stderr)
         return 2
-    # As the first process of a container it has to say so, or signals pass it by. There is nothing to hand over.
+    # The first process of a container ignores signals by default. There is nothing to clean up.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: os._exit(0))
-    # In a pod /proc/sys is read-only; there is another way to the part of it that is the network's.
+    # In a pod, /proc/sys is read-only. The manifest mounts the part for the network a second time.
     if HOST_SYSCTLS.is_dir():
         sysctl.net = str(HOST_SYSCTLS)
     try:

@@ -1,4 +1,4 @@
-"""The host: what is found there, and how a change is made. Links, addresses and routes through pyroute2."""
+"""The host: reads its state and makes changes. Links, addresses and routes go through pyroute2."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 class Host:
     """The host's directories, and its network namespace, which the agent is in.
 
-    plugins: a directory with our own plugin, and those of its chain for hosts that lack them.
+    plugins: a directory with our own plugin, and the plugins of its chain, for hosts that lack them.
     """
 
     plugins: Path
@@ -59,7 +59,7 @@ class Host:
             names = {index: str(link.get("ifname")) for index, link in links.items()}
             addresses: dict[int, list[InterfaceAddress]] = {index: [] for index in names}
             for each in ip.get_addr():
-                text = each.get("local") or each.get("address")  # IFA_LOCAL is our end, where there are two
+                text = each.get("local") or each.get("address")  # IFA_LOCAL is our end of a point-to-point link
                 addresses.setdefault(each["index"], []).append(parse_address(f"{text}/{each['prefixlen']}"))
             routes = [
                 found_route(route, version, names)
@@ -77,20 +77,20 @@ class Host:
         )
 
     def attachments(self) -> Iterator[tuple[IPAddress, str]]:
-        """Each address that the plugin gave out, with the host veth of who has it: one that is gone has none."""
+        """Each address that the plugin gave out, with the host veth of its pod, or without one if the pod is gone."""
         for veth in self.leases.attachments():
             for address in self.leases.of_attachment(veth):
                 yield IPAddress(address), veth
 
     def used(self) -> list[IPAddress]:
-        """The addresses that are given out, by whomever."""
+        """The addresses that any plugin has given out."""
         names = os.listdir(self.leases.path) if os.path.isdir(self.leases.path) else []
         return [IPAddress(name) for name in names if valid_ipv4(name) or valid_ipv6(name)]
 
     def install_plugins(self) -> Iterator[str]:
-        """Put the plugin where the runtime looks, and what its chain needs and is missing; what was done, in words.
+        """Put the plugin where the runtime looks, and the missing plugins of its chain; return what was done, in words.
 
-        Another's plugin of the same name stays, whatever its version. Raises OSError.
+        A chain's plugin that is there already stays, whatever its version. Raises OSError.
         """
         for source in sorted(self.plugins.iterdir()) if self.plugins.is_dir() else ():
             target = self.bin_dir / source.name
@@ -101,7 +101,7 @@ class Host:
             yield f"{target}: installed"
 
     def apply(self, ip: IPRoute, change: Change) -> None:
-        """Make a change. Raises NetlinkError or OSError; that it was made already is no error."""
+        """Make a change. Raises NetlinkError or OSError. It is no error if the change was already made."""
         match change:
             case AddRoute(route):
                 with tolerating(errno.EEXIST):
@@ -132,7 +132,7 @@ class Host:
 
 
 def found_route(route: Any, version: int, interfaces: Mapping[int, str]) -> FoundRoute:
-    """A route as the kernel tells it."""
+    """A route as the kernel reports it."""
     dst = route.get("dst") or ("0.0.0.0" if version == 4 else "::")
     via = route.get("gateway") or (route.get("via") or {}).get("addr")  # RTA_VIA is a gateway of the other IP version
     return FoundRoute(
@@ -153,7 +153,7 @@ def route_words(dst: IPNetwork, via: IPAddress | None, table: int) -> dict[str, 
 
 @contextmanager
 def tolerating(code: int) -> Iterator[None]:
-    """What the kernel refuses for that reason is done already, by whoever it was."""
+    """Ignore a refusal with this reason: somebody has already made the change."""
     try:
         yield
     except NetlinkError as error:
@@ -162,13 +162,13 @@ def tolerating(code: int) -> Iterator[None]:
 
 
 def same_content(one: Path, other: Path) -> bool:
-    """Whether two files hold the same."""
+    """Whether two files have the same content."""
     return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
 def replace(target: Path, content: bytes, mode: int) -> None:
-    """Have a file hold something, at once: whoever opens it gets what was there before, or all of the new."""
-    for stale in target.parent.glob(f".{target.name}.*.new"):  # of one who was killed here
+    """Write a file atomically: a reader gets either the old content or all of the new."""
+    for stale in target.parent.glob(f".{target.name}.*.new"):  # of a process that was killed here
         stale.unlink(missing_ok=True)
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:

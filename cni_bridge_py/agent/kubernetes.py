@@ -1,8 +1,8 @@
-"""The cluster's nodes as Kubernetes knows them: listed once, then watched; and what the agent tells Kubernetes.
+"""Kubernetes: the cluster's nodes, listed once and then watched; and what the agent reports.
 
-lightkube knows how a pod finds and trusts its API server, and with which token. Its own watch has no bookmarks and asks
-again at once when a server closes; so the two requests that matter are written out here, as the API's documentation has
-them (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes).
+lightkube knows how a pod finds its API server and trusts it, and which token to use. Its own watch has no bookmarks,
+and asks again at once when the server closes it. So the list and the watch are our own, as the API's documentation
+describes them (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cni_bridge_py.agent.model import Node, Problem
 
 NODES = "/api/v1/nodes"
 PAGE = 500
-"""Nodes in one answer, so that a large cluster's list is never whole in memory."""
+"""Nodes in one answer, so that the list of a large cluster is never in memory as a whole."""
 
 ANSWER_SECONDS = 10
 """How long an answer may take, from one piece of it to the next."""
@@ -38,12 +38,12 @@ WATCH_SECONDS = 300
 """How long a watch lasts before the server ends it and the next one begins where it ended."""
 
 PAUSE_SECONDS = (1, 30)
-"""Between attempts: at first, doubled with each, and at most."""
+"""Seconds between attempts: at first (doubled with each attempt), and at most."""
 
 CALM_SECONDS = 10
-"""A watch that lasted as long was no failure."""
+"""A watch that lasted this long did not fail."""
 
-# A machine that lost its power closes no connection. These notice that after a minute (tcp(7)).
+# A machine that lost power does not close its connections. With these, we notice after a minute (tcp(7)).
 KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
@@ -52,7 +52,7 @@ KEEPALIVE = [
 ]
 
 CONTINUE_AFTER = (429, 500, 502, 503)
-"""Answers that say nothing against the watch; after others, such as 410 Gone, the nodes are listed again."""
+"""After these answers, the watch can go on. After others, such as 410 Gone, we list the nodes again."""
 
 COMPONENT = "cni-bridge-py"
 
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The API server's answer is none to go on with. `code` is HTTP's, or that of a Status object; 0 is nonsense."""
+    """The API server's answer is unusable. `code` is HTTP's or a Status object's; 0 if the answer makes no sense."""
 
     def __init__(self, code: int, text: str, retry_after: float = 0) -> None:
         super().__init__(f"{code} {text}" if code else text)
@@ -69,19 +69,19 @@ class Refused(Exception):
 
 
 class Cluster:
-    """What is known of the cluster, by the last answer of the API server."""
+    """What we know of the cluster from the API server's last answer."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
-        """`changed` is called from another thread whenever `nodes` is another than before."""
+        """`changed` is called, from another thread, whenever `nodes` changes."""
         self.nodes: Mapping[str, Node] | None = None
-        """The nodes by name; None until the first answer. Never changed, only replaced."""
+        """The nodes by name; None until the first answer. The dict is replaced, never modified."""
         self.last_contact = 0.0
         """When the API server last answered, in seconds since the epoch."""
         self._changed = changed
         self._version = ""
 
     def follow(self) -> None:
-        """Keep `nodes` up to date, for ever. What is known stays known while the server does not answer."""
+        """Keep `nodes` up to date, for ever. While the server does not answer, `nodes` stays as it is."""
         shortest, longest = PAUSE_SECONDS
         pause: float = shortest
         while True:
@@ -89,7 +89,7 @@ class Cluster:
             least = 0.0
             try:
                 self._follow_once()
-            except Exception as error:  # whatever a server, or what stands in its place, sends
+            except Exception as error:  # the server, or something in its place, may send anything
                 least = self._heed(error)
             if time.monotonic() - began > CALM_SECONDS:
                 pause = shortest
@@ -112,7 +112,7 @@ class Cluster:
             self._changed("nodes")
 
     def _heed(self, error: Exception) -> float:
-        """Take note of what went wrong; how many seconds to wait at least."""
+        """Log what went wrong; return how many seconds to wait at least."""
         if isinstance(error, Refused):
             self.last_contact = time.time()
             if error.code not in CONTINUE_AFTER:
@@ -124,14 +124,14 @@ class Cluster:
         return error.retry_after if isinstance(error, Refused) else 0
 
 
-# --- what is asked ---
+# --- requests ---
 
 
 @contextmanager
 def connection() -> Iterator[httpx.Client]:
-    """Connections to the API server, with the certificates and the token of this moment.
+    """A client of the API server, with the current certificates and token.
 
-    Within a pod as its service account, elsewhere as $KUBECONFIG says. Raises lightkube's ConfigError, OSError.
+    In a pod it uses the service account, elsewhere $KUBECONFIG. Raises lightkube's ConfigError, OSError.
     """
     config = KubeConfig.from_env().get()
     if not config or not config.user:
@@ -147,7 +147,7 @@ def connection() -> Iterator[httpx.Client]:
 
 
 def list_nodes(http: httpx.Client) -> tuple[dict[str, Node], str]:
-    """All nodes by name, and the version from which to watch. Raises Refused, or httpx's exceptions."""
+    """All nodes by name, and the resource version from which to watch. Raises Refused, or httpx's exceptions."""
     nodes: dict[str, Node] = {}
     params = {"limit": str(PAGE)}
     while True:
@@ -161,9 +161,9 @@ def list_nodes(http: httpx.Client) -> tuple[dict[str, Node], str]:
 
 
 def watch_nodes(http: httpx.Client, version: str) -> Iterator[tuple[str, NodeObject]]:
-    """What happens to nodes after a version, as it happens; ends when the server ends it.
+    """The changes of nodes after a resource version, as they happen. Ends when the server ends it.
 
-    A BOOKMARK tells nothing but a newer version. Raises Refused, or httpx's exceptions.
+    A BOOKMARK only has a newer resource version. Raises Refused, or httpx's exceptions.
     """
     params = {
         "watch": "true",
@@ -214,15 +214,15 @@ def set_network_available(name: str) -> None:
 
 
 def post_event(me: Node, problem: Problem) -> None:
-    """Have an Event say a problem of this node. Raises Refused, or httpx's exceptions.
+    """Create an Event for a problem of this node. Raises Refused, or httpx's exceptions.
 
-    The same problem's has the same name: where it is there already, all is well. Kubernetes forgets it after an hour.
+    The same problem always has the same name. If the Event is there already, that is enough. It expires after an hour.
     """
     now = _now()
     event = {
         "apiVersion": "v1",
         "kind": "Event",
-        # Events about nodes, which are in no namespace, go into this one.
+        # Nodes have no namespace, and events about them go into this one.
         "metadata": {"name": event_name(me, problem), "namespace": "default"},
         "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": me.name, "uid": me.uid},
         "type": "Warning",
@@ -256,7 +256,7 @@ def _now() -> str:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    """The answer, if it is one to go on with. Raises Refused."""
+    """The answer, if it is usable. Raises Refused if not."""
     if answer.is_success:
         return answer
     try:
@@ -267,7 +267,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     raise Refused(answer.status_code, text or answer.reason_phrase, float(after) if after.isdecimal() else 0)
 
 
-# --- what is answered: of each object what matters here; msgspec skips the rest ---
+# --- answers: the fields that we need; msgspec skips the rest ---
 
 
 class Metadata(msgspec.Struct):
@@ -325,14 +325,14 @@ class WatchEvent(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """What the API server says where it has no object to give."""
+    """What the API server answers if it has no object."""
 
     code: int = 0
     message: str = ""
 
 
 def decode(data: bytes | str | msgspec.Raw, kind: type[Any]) -> Any:
-    """An object of that type from JSON. Raises Refused where it is none."""
+    """An object of that type from JSON. Raises Refused if it is not one."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -340,7 +340,7 @@ def decode(data: bytes | str | msgspec.Raw, kind: type[Any]) -> Any:
 
 
 def node(item: NodeObject) -> Node:
-    """What matters here of a node. Addresses that are none are left out: they are of no use to anybody."""
+    """The fields of a node that we need. Invalid addresses are left out."""
     cidrs = item.spec.podCIDRs or ([item.spec.podCIDR] if item.spec.podCIDR else [])
     internal = [each.address for each in item.status.addresses or () if each.type == "InternalIP"]
     conditions = {each.type: each.status for each in item.status.conditions or ()}

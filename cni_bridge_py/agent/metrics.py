@@ -1,4 +1,4 @@
-"""What the agent says of itself to who asks: metrics in Prometheus' format, and whether it is well."""
+"""Serves the agent's metrics, in Prometheus' format, and its health."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = "cni_bridge_py_"
 
 
 class Metrics:
-    """What is counted as it happens; all else is looked up when somebody asks."""
+    """The counters. All other metrics are computed when somebody asks."""
 
     def __init__(self, agent: Agent) -> None:
         self.registry = CollectorRegistry()
@@ -40,13 +40,13 @@ class Metrics:
 
 
 class Lookup(Collector):
-    """The metrics that are looked up."""
+    """The metrics that are computed on request."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
     def collect(self) -> Iterator[Metric]:
-        """Look at leases, links and the last look at all else."""
+        """Read leases and links; the rest is from the agent's last look."""
         agent = self._agent
         yield from ranges(agent.ranges, agent.host.used())
         yield gauge("attachments", "Pods' cables that are plugged into the bridge", agent.attachments())
@@ -73,7 +73,7 @@ def ranges(subnets: Iterable[IPNetwork], given: list[IPAddress]) -> Iterator[Met
     free = GaugeMetricFamily(f"{PREFIX}addresses_free", "Addresses that are left", labels=["range"])
     for subnet in subnets:
         count = sum(address in subnet for address in given)
-        # The first is the network's own, the next the gateway's, and IPv4's last one is for broadcasts.
+        # The first address is the network's, the next the gateway's. In IPv4, the last is for broadcasts.
         size = subnet.size - (3 if subnet.version == 4 else 2)
         used.add_metric([str(subnet)], count)
         free.add_metric([str(subnet)], max(size - count, 0))
@@ -82,12 +82,12 @@ def ranges(subnets: Iterable[IPNetwork], given: list[IPAddress]) -> Iterator[Met
 
 
 class Quiet(WSGIRequestHandler):
-    """Serves requests without a line on standard error for each, and waits for none for ever."""
+    """Serves requests, without a log line for each, and with a timeout."""
 
     timeout = 10
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def server(address: str, metrics: Metrics, well: Callable[[], bool], ready: Callable[[], bool]) -> WSGIServer:

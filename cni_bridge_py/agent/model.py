@@ -1,4 +1,4 @@
-"""What the agent's functions hand each other: nodes as Kubernetes has them, the host as it is, and as it should be."""
+"""The agent's data: nodes as Kubernetes has them, the host as it is, and the host as it should be."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ NETWORK = "cluster"
 """The network's name, and with it the directory of its leases."""
 
 CONFIGURATION = "10-bridge.conflist"
-"""The configuration's file name: the runtime takes the first in alphabetical order."""
+"""The configuration's file name: the runtime uses the first in alphabetical order."""
 
 PROTOCOL = 152
-"""By which our routes are known from everybody else's (rtnetlink(7), rtm_protocol)."""
+"""Marks our routes (rtnetlink(7), rtm_protocol)."""
 
 
 MAIN_TABLE = 254
 """RT_TABLE_MAIN of linux/rtnetlink.h."""
 
 PRIORITY = {4: 0, 6: 1024}
-"""What the kernel gives a route that is made without one, by IP version (ip-route(8), metric)."""
+"""The kernel's default metric of a route, by IP version (ip-route(8))."""
 
 
 @dataclass(frozen=True)
 class Node:
     """A node as Kubernetes has it.
 
-    network_unavailable: its condition NetworkUnavailable is set, and not to False.
+    network_unavailable: it has a condition NetworkUnavailable that is not False.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Route:
-    """The way to another node's pods: through that node's address."""
+    """A route to another node's pods, through that node's address."""
 
     dst: IPNetwork
     via: IPAddress
@@ -75,7 +75,7 @@ class FoundRoute:
 
 @dataclass(frozen=True)
 class Link:
-    """A link of the host's: its MTU in bytes, its addresses with the prefix of the network they are in."""
+    """A link of the host: its MTU in bytes, and its addresses with the prefix lengths of their networks."""
 
     name: str
     mtu: int
@@ -88,8 +88,8 @@ class Found:
 
     routes: those of the main table, and all of our protocol.
     plugins: names in the directory of plugins.
-    configuration: what is in our file; None where there is none that can be read.
-    first: the name of the file that the runtime takes; "" where there is none.
+    configuration: the content of our file; None if there is none that can be read.
+    first: the name of the file that the runtime uses; "" if there is none.
     pods: the addresses of pods that are plugged in.
     """
 
@@ -105,8 +105,8 @@ class Found:
 class Problem:
     """Something that the agent cannot put right.
 
-    reason: in one word, as Kubernetes' Events have it.
-    about: the name of the node it is about.
+    reason: one word, for Kubernetes' Events.
+    about: the name of the node that has the problem.
     message: what it means, and what to do.
     """
 
@@ -120,9 +120,9 @@ class Wanted:
     """The host as it should be.
 
     routes: each with the name of the node whose pods it leads to.
-    configuration: None where nothing can be said of it, and the one that is there stays.
-    former_gateways: addresses that the bridge has of a podCIDR that this node had before, and no pod needs any more.
-    keeps_others: routes that are not wanted stay, for what is known of the nodes is not to be relied upon.
+    configuration: None if we do not know it; then the present one stays.
+    former_gateways: the bridge's addresses from this node's former podCIDRs that no pod needs any more.
+    keeps_others: keep routes that are not wanted, because our list of nodes is not reliable.
     """
 
     routes: Mapping[Route, str] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class AddRoute:
 
 @dataclass(frozen=True)
 class DeleteRoute:
-    """Take away a route of ours that is not wanted."""
+    """Remove a route of ours that is not wanted."""
 
     route: FoundRoute
 
@@ -155,7 +155,7 @@ class DeleteRoute:
 
 @dataclass(frozen=True)
 class RemoveGateway:
-    """Take the gateway of a podCIDR that this node had before off the bridge."""
+    """Remove the gateway of a former podCIDR of this node from the bridge."""
 
     address: InterfaceAddress
 
@@ -165,7 +165,7 @@ class RemoveGateway:
 
 @dataclass(frozen=True)
 class WriteConfiguration:
-    """Write the configuration that the runtime hands to the plugin."""
+    """Write the configuration that the runtime passes to the plugin."""
 
     content: Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""What wakes the agent: the kernel, when a link, an address, a route or the ruleset changed; Kubernetes; or time."""
+"""What wakes the agent: the kernel, if a link, an address, a route or the ruleset changes; Kubernetes; or time."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ NFTABLES_GROUP = 1 << (7 - 1)
 """NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h, as a bit."""
 
 AGAIN_SECONDS = 5
-"""After a socket failed, as it does when more happened at once than it holds."""
+"""Seconds to wait after a socket failed, as it does if too much happens at once."""
 
 log = logging.getLogger(__name__)
 
 
 class Bell:
-    """Rung by whoever saw something; who waits learns by whom, however often they rang."""
+    """Rung by whoever saw a change. The waiter learns who rang, but not how often."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._reasons: set[str] = set()
 
     def ring(self, reason: str) -> None:
-        """Wake the one who waits, or have him not wait the next time."""
+        """Wake the waiter, or let it not wait the next time."""
         with self._changed:
             self._reasons.add(reason)
             self._changed.notify()
 
     def wait(self, seconds: float) -> set[str]:
-        """Wait until somebody rings, or for some time; who rang."""
+        """Wait until somebody rings, or for some time; return who rang."""
         with self._changed:
             self._changed.wait_for(lambda: self._reasons, seconds)
             reasons, self._reasons = self._reasons, set()
@@ -53,7 +53,7 @@ def listen_to_links(bell: Bell) -> None:
         try:
             with IPRoute() as socket:
                 socket.bind(groups=RTNETLINK_GROUPS)
-                bell.ring("kernel")  # whatever happened before we listened
+                bell.ring("kernel")  # for changes from before we listened
                 while True:
                     for _ in socket.get():
                         bell.ring("kernel")
@@ -63,7 +63,7 @@ def listen_to_links(bell: Bell) -> None:
 
 
 def listen_to_ruleset(bell: Bell) -> None:
-    """Ring whenever nftables' ruleset changes, for ever; never where the kernel has none."""
+    """Ring whenever nftables' ruleset changes, for ever; return if the kernel has no nftables."""
     while True:
         try:
             with NFTSocket() as socket:

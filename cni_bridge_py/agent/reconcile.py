@@ -1,6 +1,6 @@
-"""What the agent decides. Pure: from the nodes and the host as they are to what is wanted, and to what is to be done.
+"""What the agent decides, as pure functions: nodes and host as they are -> what is wanted -> the changes to make.
 
-Nothing is remembered from one time to the next: the same nodes and the same host always give the same answer.
+Nothing is remembered: the same nodes and the same host always give the same answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cni_bridge_py.agent.model import (
 from cni_bridge_py.node.confdir import PLUGIN
 
 FORMER = "formerSubnets"
-"""The key of the configuration that keeps in mind what this node's podCIDRs were while anything is left of them.
+"""The key of the configuration with this node's former podCIDRs, as long as anything is left of them.
 
 The plugin does not know it, and ignores it.
 """
@@ -42,7 +42,7 @@ The plugin does not know it, and ignores it.
 def wanted(me: str, nodes: Mapping[str, Node], found: Found) -> Wanted:
     """The host as it should be, given the cluster's nodes.
 
-    me: this node's name. Nodes without it are no list to rely upon: what is not there may be there all the same.
+    me: this node's name. A list of nodes without it is not reliable: other nodes may be missing from it, too.
     """
     own = nodes.get(me)
     routes, problems = _routes(me, nodes, found)
@@ -60,7 +60,7 @@ def wanted(me: str, nodes: Mapping[str, Node], found: Found) -> Wanted:
     if found.first and found.first < CONFIGURATION:
         problems.append(_other_configuration(me, found.first))
     if not portmap:
-        problems.append(Problem("NoPortmap", me, f"{me} has no plugin portmap: no pod gets a hostPort there"))
+        problems.append(Problem("NoPortmap", me, f"{me} has no plugin portmap: hostPorts do not work there"))
     return Wanted(routes, configuration, gateways, problems=tuple(problems))
 
 
@@ -74,19 +74,19 @@ def _no_pod_cidr(me: str) -> Problem:
 
 def _pods_of_former(own: Node, kept: list[IPNetwork]) -> Problem:
     message = (
-        f"the podCIDR of {own.name} is {_words(own.pod_cidrs)} now, and pods with addresses of {_words(kept)} still "
-        "run there, which other nodes reach no more: delete them, and they come back with new addresses"
+        f"the podCIDR of {own.name} is {_words(own.pod_cidrs)} now, but pods with addresses of {_words(kept)} still "
+        "run there, and other nodes no longer reach them: delete them, and they come back with new addresses"
     )
     return Problem("PodsOfFormerPodCIDR", own.name, message)
 
 
 def _other_configuration(me: str, first: str) -> Problem:
-    message = f"the container runtime of {me} takes {first}, which sorts before {CONFIGURATION}: move it away"
+    message = f"the container runtime of {me} uses {first}, which sorts before {CONFIGURATION}: move it away"
     return Problem("OtherConfiguration", me, message)
 
 
 def changes(wanted: Wanted, found: Found) -> list[Change]:
-    """What is to be done, in this order, for the host to be as it should; nothing where it is.
+    """The changes, in order, that make the host as it should be; none if it already is.
 
     The configuration comes last: with it, the node becomes Ready.
     """
@@ -103,7 +103,7 @@ def changes(wanted: Wanted, found: Found) -> list[Change]:
 
 
 def _as_wanted(found: FoundRoute, wanted: Wanted) -> Route | None:
-    """The wanted route that a route of ours is; None where it is none."""
+    """The wanted route that is the same as a route of ours; None if there is none."""
     if found.via is None or found.table != MAIN_TABLE:
         return None
     route = Route(found.dst, found.via)
@@ -113,7 +113,7 @@ def _as_wanted(found: FoundRoute, wanted: Wanted) -> Route | None:
 def conflist(
     pod_cidrs: Iterable[IPNetwork], cluster_cidrs: Iterable[IPNetwork], mtu: int, portmap: bool = True
 ) -> dict[str, Any]:
-    """The node's configuration: its own pods' addresses, and no masquerade towards the cluster's other pods.
+    """The node's configuration: addresses for its own pods, and no masquerade towards the cluster's other pods.
 
     Its version is 1.0.0: from 1.1.0 on, a full range would make the whole node NotReady (docs/operating.md).
     """
@@ -134,7 +134,7 @@ def conflist(
 
 
 def subnets(configuration: Mapping[str, Any] | None) -> list[IPNetwork]:
-    """The subnets that a configuration of ours gives addresses of, now or formerly; none where it is another's."""
+    """The present and former subnets of a configuration; none if the configuration is not ours."""
     try:
         bridge = configuration["plugins"][0]  # type: ignore[index]
         now = [each["subnet"] for ranges in bridge["ipam"]["ranges"] for each in ranges]
@@ -144,7 +144,7 @@ def subnets(configuration: Mapping[str, Any] | None) -> list[IPNetwork]:
 
 
 def gateway(subnet: IPNetwork) -> InterfaceAddress:
-    """The gateway of a subnet's pods, with the length of the prefix: the bridge's address."""
+    """The gateway of a subnet's pods with the prefix length, which is the bridge's address."""
     return InterfaceAddress((subnet.first + 1, subnet.prefixlen), subnet.version)
 
 
@@ -167,7 +167,7 @@ def _routes(me: str, nodes: Mapping[str, Node], found: Found) -> tuple[dict[Rout
             elif not isinstance(way, IPAddress):
                 reason, message = way
             elif cidr in taken:
-                # A route that leads there already, whoever made it, is as good as ours.
+                # If another program's route already leads there, we need none.
                 if (cidr, way) in others:
                     continue
                 reason = "RouteTaken"
@@ -181,7 +181,7 @@ def _routes(me: str, nodes: Mapping[str, Node], found: Found) -> tuple[dict[Rout
 
 
 def _way(cidr: IPNetwork, node: Node, reach: list[IPNetwork]) -> IPAddress | tuple[str, str]:
-    """The address through which a node's pods are reached; where there is none, a problem's reason and message."""
+    """The address through which to reach a node's pods, or else the reason and message of a problem."""
     addresses = [each for each in node.addresses if each.version == cidr.version]
     if not addresses:
         return "NoNodeAddress", f"{node.name} has pods in {cidr}, but no IPv{cidr.version} address to reach them at"
@@ -205,14 +205,14 @@ def _is_on_link(route: FoundRoute) -> bool:
 
 
 def _is_anothers(route: FoundRoute) -> bool:
-    """Whether a route of another program would be in the way of ours to the same destination."""
+    """Whether another program's route is in the way of ours to the same destination."""
     return route.protocol != PROTOCOL and route.table == MAIN_TABLE and route.priority == PRIORITY[route.dst.version]
 
 
 def _former(own: Node, found: Found) -> tuple[list[IPNetwork], tuple[InterfaceAddress, ...]]:
-    """What is left of podCIDRs that this node had before: those with pods, and gateways that the bridge can do without.
+    """What is left of this node's former podCIDRs: those that still have pods, and gateways that can be removed.
 
-    Both stay in the configuration until a later look finds nothing left: whoever is killed between has forgotten none.
+    Both stay in the configuration until a later look finds nothing left, so an agent that is killed forgets nothing.
     """
     former = [each for each in subnets(found.configuration) if each not in own.pod_cidrs]
     kept = [each for each in former if any(pod in each for pod in found.pods)]
@@ -222,14 +222,14 @@ def _former(own: Node, found: Found) -> tuple[list[IPNetwork], tuple[InterfaceAd
 
 
 def _cluster_cidrs(nodes: Mapping[str, Node]) -> list[IPNetwork]:
-    """The pod ranges of all nodes, in as few networks as there can be."""
+    """The pod ranges of all nodes, merged into as few networks as possible."""
     return cidr_merge([cidr for node in nodes.values() for cidr in node.pod_cidrs])
 
 
 def _mtu(own: Node, found: Found) -> int:
-    """The MTU of the uplink, bytes: of the link that has the node's address.
+    """The uplink's MTU in bytes. The uplink is the link that has the node's address.
 
-    While no link has it, because the node just gets another, the configuration's stays. 0 is the kernel's default.
+    If no link has it, because the node's address is changing, keep the configuration's MTU. 0 is the kernel's default.
     """
     uplinks = [link for link in found.links if any(address.ip in own.addresses for address in link.addresses)]
     if uplinks:

@@ -1,4 +1,4 @@
-"""What a node's pods share, made right for all of them at once: the one place where the agent asks for it."""
+"""Mends what a node's pods share, for all of them at once. The agent does this only here."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HALFWAY_SECONDS = 1
 
 
 def mend(configuration: Path) -> Iterator[Done]:
-    """Have what the pods of the configured network share as the next ADD would leave it; what was done.
+    """Mend what the pods of the configured network share, as the next ADD would; return what was done.
 
-    Raises CniError where the configuration cannot be read, or the node cannot be looked at.
+    Raises CniError if the configuration or the node's state cannot be read.
     """
     found = networks.of_file(str(configuration))
     if wrong := _wrong(found):
@@ -53,7 +53,7 @@ def _wrong(found: list[Network]) -> set[str]:
 
 
 def _clear_gone(kernel: Kernel, config: NetworkConfig) -> None:
-    """Take away what was mended for pods whose DEL came in between: it takes the link away first."""
+    """Remove what was mended for pods whose DEL came meanwhile: DEL deletes the link first."""
     kept = packet_filter.attachments(kernel, config.name)
     for host in kept - {link.name for link in kernel.host.links()}:
         with Explained(f"the rules of {host}, which is gone"):
@@ -61,7 +61,7 @@ def _clear_gone(kernel: Kernel, config: NetworkConfig) -> None:
 
 
 def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[Done]:
-    """Have pods that were made when the cluster had other nodes go to the pods of all that it has now unmasqueraded."""
+    """Update the exceptions of running pods, so that they are not masqueraded towards pods of nodes that came later."""
     exceptions = Exceptions(tuple(config.non_masquerade_cidrs))
     links = {link.name: link for link in kernel.host.links()}
     for pod in read_altnames(links.values(), exceptions):
@@ -75,7 +75,7 @@ def _change_exceptions(kernel: Kernel, config: NetworkConfig) -> Iterator[Done]:
 
 
 def _write_altnames(link: Link, wanted: list[str]) -> None:
-    """Have a host veth tell what the packet filter does for its pod, in place of what it told."""
+    """Replace the notes on a host veth by what the packet filter now does for its pod."""
     with IPRoute() as ip:
         for name in link.altnames:
             if name.startswith(f"{link.name}.") and name not in wanted:

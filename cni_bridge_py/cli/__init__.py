@@ -1,6 +1,6 @@
 """The command line for people: arguments and pictures.
 
-What is known of a node is in `cni_bridge_py.node`. The plugin's executable does not hold this folder.
+What we know about a node is not here, but in `node`. The plugin's executable does not contain this folder.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from cni_bridge_py.cni.errors import CniError
 from cni_bridge_py.kernel.netlink import NetlinkError, NoAnswer
 
 COULD_NOT = 2
-"""Exit status of a command that could not do its work: 1 is what `doctor` says of a node that has something wrong."""
+"""The exit status of a command that failed. It is not 1, because with that `doctor` says that a node has a problem."""
 
 ENOUGH = 128 + signal.SIGPIPE
 """What a shell says of a program whose reader went away: the work was not done to its end."""
 
 
 def main() -> int:
-    """Run a subcommand; without one, say what this program is. Returns the exit status."""
+    """Run a subcommand, or print the help if there is none. Returns the exit status."""
     streams.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup

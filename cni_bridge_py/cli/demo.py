@@ -1,7 +1,7 @@
-"""`demo`: a node and two pods, wired by the installed plugin, looked at from outside, and gone again.
+"""`demo`: wires two pods on a private node, shows the result, and removes it.
 
-The node is this process in a network namespace of its own, the pods are child processes in theirs: when this process
-ends, however it ends, the kernel takes all of it away.
+The node is this process in a network namespace of its own; the pods are child processes in theirs. When this process
+ends, for whatever reason, the kernel removes everything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SUBNET = netaddr.IPNetwork("10.22.0.0/16")
 
 
 def run(executable: str | None) -> int:
-    """Show the plugin at work, `executable` or this program itself. Needs root; returns the exit status."""
-    need_root("the demo, which makes network namespaces,", "CAP_SYS_ADMIN")
+    """Show the plugin at work: `executable`, or else this program. Needs root; returns the exit status."""
+    need_root("the demo", "CAP_SYS_ADMIN")
     show = Console()
     plugin = _plugin(executable)
     pods = [Pod("red", "demo-red"), Pod("blue", "demo-blue")]
@@ -94,7 +94,7 @@ def _call(plugin: list[str], verb: str, pod: Pod, config: dict[str, Any]) -> dic
 
 
 def _table(pods: list[Pod]) -> Table:
-    """What was made, as the kernel tells it."""
+    """What was made, as the kernel reports it."""
     table = Table("pod", "address", "MAC", "veth", "bridge")
     links = _links()
     for pod in pods:

@@ -28,7 +28,7 @@ MARKS = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the questions and their answers; return the exit status."""
-    need_root("to examine a node")
+    need_root("examining a node")
     node = Node(networks.configured(arguments.conf), called_as())
     asked = list(doctor.examine(node))
     if arguments.ping:
@@ -61,7 +61,7 @@ def _show(asked: list[Asked]) -> None:
         console.print("\n".join(commands), markup=False, soft_wrap=True)  # whole, to be copied
     elif unknown:
         console.print(
-            Text(f"\nNothing wrong was found, but {counted(unknown, 'question')} could not be asked.", style="yellow")
+            Text(f"\nNothing wrong was found, but {counted(unknown, 'question')} had no answer.", style="yellow")
         )
     else:
         console.print(Text("\nAll is well.", style="bold green"))

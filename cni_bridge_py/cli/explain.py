@@ -1,4 +1,4 @@
-"""`explain`: the plugin's own steps, as the commands that a person would type."""
+"""`explain`: the plugin's own steps, as commands that a person would type."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CONTAINER_ID = "example"
 IFNAME = "eth0"
 
 EXAMPLE = Attachment("", "", f"default/{CONTAINER_ID}", CONTAINER_ID, IFNAME)
-"""The pod of a script that is for none in particular."""
+"""The pod in a script that is not for a particular pod."""
 
 
 def run(path: str | None, verb: str, pod: str | None) -> int:
-    """Print the script for a verb, for a pod that runs or else for an example.
+    """Print the script for a verb, for a running pod or else for an example.
 
-    Raises CniError when there is no configuration or no such pod, or the plugin would refuse the configuration.
+    Raises CniError if there is no configuration or no such pod, or if the plugin would refuse the configuration.
     """
     found = _configured(path)
     for network, each, netns in _running(found, pod) if pod else [(_accepted(found, path), EXAMPLE, "")]:
@@ -56,7 +56,7 @@ def _configured(path: str | None) -> list[Network]:
 
 
 def _accepted(found: list[Network], path: str | None) -> Network:
-    """The first network. Raises CniError where there is none, or the plugin refuses it."""
+    """The first network. Raises CniError if there is none, or if the plugin refuses it."""
     if not found:
         folders = ", ".join(map(str, networks.conf_folders()))
         raise CniError(IO_FAILURE, f"no configuration of {PLUGIN} in {folders}", "name one with --conf FILE")
@@ -67,22 +67,22 @@ def _accepted(found: list[Network], path: str | None) -> Network:
 
 def _running(found: list[Network], pod: str) -> list[tuple[Network, Attachment, str]]:
     """The attachments of a pod on this node, with their networks and the paths of their namespaces."""
-    need_root("to look into pods", "CAP_NET_ADMIN")
+    need_root("looking into pods", "CAP_NET_ADMIN")
     state = State()
     here = [each for each in attachments.find(state, found) if each.host and each.is_ours]
     wanted = [each for each in here if each.pod == pod]
     if not wanted:
         known = ", ".join(sorted(each.pod for each in here if each.pod)[:5]) or "none"
-        raise CniError(INVALID_CONFIG, f"no pod {pod} of ours is on this node", f"there are: {known}")
+        raise CniError(INVALID_CONFIG, f"this node has no pod {pod} of this plugin", f"there are: {known}")
     by_name = {each.name: each for each in found if each.config}
     lost = next((each.network for each in wanted if each.network not in by_name), None)
     if lost:
-        raise CniError(INVALID_CONFIG, f"pod {pod} is of network {lost}, which is not configured here any more")
+        raise CniError(INVALID_CONFIG, f"pod {pod} belongs to network {lost}, which is no longer configured here")
     return [(by_name[each.network], each, path_of(state.links[each.host])) for each in wanted]
 
 
 def _asked_for(network: Network, each: Attachment) -> NetworkConfig:
-    """The configuration, with the MAC that was asked for where the pod has another than its address's."""
+    """The configuration; if the pod's MAC is not the one for its address, with that MAC as requested."""
     assert network.config
     ips = [IPConfig(address, None) for address in each.networks]
     asked = each.mac and each.mac != names.pod_mac(each.host, ips)
@@ -118,17 +118,17 @@ def _script(verb: str, source: str, config: NetworkConfig, steps: list[Step], po
             f'test -e "$POD" || ip netns add {quote(Path(path).name)}',
             "",
         ]
-        lines += [] if _is_delegated(config) else _lease_comment(config, "written")
+        lines += [] if _is_delegated(config) else _lease_comment(config, "writes")
     for step in steps:
         if commands := step.commands():
             lines += [f"# {step}", *commands, ""]
     if verb == "DEL" or _is_delegated(config):
-        lines += _lease_comment(config, "removed")
+        lines += _lease_comment(config, "removes")
     return lines
 
 
 def _is_delegated(config: NetworkConfig) -> bool:
-    """Whether another plugin gives addresses: when the cable is there, and takes them back when it is gone."""
+    """Whether another plugin gives out the addresses. It does so after the cable is there."""
     return config.ipam is not None and config.ipam.type not in HOST_LOCAL
 
 
@@ -143,4 +143,4 @@ def _lease_comment(config: NetworkConfig, what: str) -> list[str]:
     if _is_delegated(config):
         return [f"# Addresses come from the plugin {config.ipam.type}, which is not run here.", ""]
     folder = f"{config.ipam.data_dir}/{config.name}"
-    return [f"# host-local: the lease of the pod's address is {what}, a file in {folder} named after it.", ""]
+    return [f"# host-local {what} the lease: a file in {folder}, named after the pod's address.", ""]

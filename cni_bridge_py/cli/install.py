@@ -1,4 +1,4 @@
-"""`install` and `uninstall`: what install.sh runs once it has built, with the options that it was given."""
+"""`install` and `uninstall`: install.sh runs them after the build, and passes its options on."""
 
 from __future__ import annotations
 

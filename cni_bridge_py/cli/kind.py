@@ -1,6 +1,6 @@
-"""What `install.sh --kind` does: a kind cluster whose every pod is wired by this plugin.
+"""What `install.sh --kind` does: a kind cluster in which this plugin wires every pod.
 
-The cluster gets the agent's image and its manifest; what nodes need, their agents do, also for those that restart or
+The cluster gets the agent's image and its manifest. The agents do the rest on each node, also on nodes that restart or
 join later.
 """
 
@@ -27,9 +27,9 @@ from rich.text import Text
 from cni_bridge_py.agent.model import CONFIGURATION, PROTOCOL
 
 MADE_HERE = "/opt/cni-bridge-py.made-here"
-"""A file on the nodes of a cluster that was made here, and is taken away by --uninstall.
+"""A file on the nodes of a cluster that install.sh made, and that --uninstall may delete.
 
-On the nodes, because they can be asked also where Kubernetes does not answer, or they are stopped.
+It is on the nodes, because there we can read it even if Kubernetes does not answer, or the nodes are stopped.
 """
 
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -39,7 +39,7 @@ SETTLE_SECONDS = 2
 ANSWER_SECONDS = 120
 READY_SECONDS = 300
 INTERRUPTED = 130
-"""The exit status of who was interrupted, as shells have it: 128 and the signal's number."""
+"""The exit status after an interrupt, as in shells: 128 plus the signal's number."""
 
 T = TypeVar("T")
 
@@ -47,12 +47,12 @@ show = Console(highlight=False)
 
 
 class KindError(Exception):
-    """Something that a person has to see to; the text says what."""
+    """Something that a person has to fix; the text says what."""
 
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """A node as Kubernetes has it: its name, its own part of the cluster's pod range, and its addresses."""
+    """A node as Kubernetes has it: its name, its podCIDRs, and its addresses."""
 
     name: str
     pod_cidrs: list[str]
@@ -60,19 +60,19 @@ class ClusterNode:
 
 
 class Cluster:
-    """A kind cluster, asked and told through docker, kind and kubectl."""
+    """A kind cluster, which we control through docker, kind and kubectl."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.context = f"kind-{name}"
-        self._kubeconfig = tempfile.NamedTemporaryFile(prefix="cni-bridge-py-")  # noqa: SIM115 (lives as long as this)
+        self._kubeconfig = tempfile.NamedTemporaryFile(prefix="cni-bridge-py-")  # noqa: SIM115 (lives as long as this object)
 
     def exists(self) -> bool:
         """Whether there is a cluster of that name."""
         return self.name in run("kind", "get", "clusters").split()
 
     def create(self, config: Path, image: str | None) -> None:
-        """Make the cluster, and mark it as made here, or leave none. kind shows its own progress."""
+        """Make the cluster, and mark it as ours. If that fails, delete it. kind shows its own progress."""
         command = ["kind", "create", "cluster", "--name", self.name, "--config", str(config)]
         command += ["--image", image] if image else []
         try:
@@ -84,7 +84,7 @@ class Cluster:
             self.delete()
             raise KindError(f"{error}; deleted what there was of the cluster {self.name}") from None
         except KeyboardInterrupt:
-            # kind itself was interrupted, too, and leaves what it has made so far.
+            # kind was interrupted, too, and leaves what it has made so far.
             say(f"Interrupted: deleting what there is of the cluster {self.name}")
             self.delete()
             # docker may have been about to make a node's container.
@@ -94,33 +94,33 @@ class Cluster:
             raise
 
     def was_made_here(self) -> bool:
-        """Whether `create` made the cluster, in this run or an earlier one."""
-        # docker reads files of containers that are stopped, too.
+        """Whether `create` made the cluster, in this run or in an earlier one."""
+        # docker can also read files of stopped containers.
         return any(run_ok("docker", "cp", f"{node}:{MADE_HERE}", "-") for node in self.node_names())
 
     def delete(self) -> None:
-        """Take the cluster away."""
+        """Delete the cluster."""
         run("kind", "delete", "cluster", "--name", self.name)
 
     def kubectl(self, *arguments: str, data: bytes | None = None) -> str:
-        """Run kubectl on this cluster, whatever the user's own configuration points at."""
+        """Run kubectl on this cluster, whatever cluster the user's own configuration selects."""
         if not Path(self._kubeconfig.name).stat().st_size:
             Path(self._kubeconfig.name).write_text(run("kind", "get", "kubeconfig", "--name", self.name))
         return run("kubectl", f"--kubeconfig={self._kubeconfig.name}", *arguments, data=data)
 
     def ensure_context(self) -> None:
-        """Have the user's own kubectl know the cluster, so that the commands that are shown can be copied."""
+        """Add the cluster to the user's own kubectl configuration, so that the commands that we print work."""
         if self.context not in run("kubectl", "config", "get-contexts", "--output=name").split():
             run("kind", "export", "kubeconfig", "--name", self.name)
 
     def node_names(self) -> list[str]:
         """The nodes as kind has them, whether or not Kubernetes answers."""
         names = run("kind", "get", "nodes", "--name", self.name).split()
-        # kind counts the proxy before several control planes among them.
+        # kind also lists the load balancer of several control planes.
         return [name for name in names if name != f"{self.name}-external-load-balancer"]
 
     def refuse_stopped(self) -> None:
-        """Raise KindError where a node's container does not run, with the command that starts it."""
+        """If a node's container does not run, raise KindError with the command that starts it."""
         names = self.node_names()
         states = run("docker", "inspect", "--format", "{{.State.Running}}", *names).split()
         stopped = [name for name, state in zip(names, states, strict=True) if state != "true"]
@@ -133,17 +133,17 @@ class Cluster:
         return items
 
     def apply(self, manifest: Path) -> None:
-        """Have an agent on each node, with the image that was loaded last."""
+        """Run an agent on each node, with the image that was loaded last."""
         ask = ("--namespace=kube-system", "get", DAEMON_SET, "--ignore-not-found", "--output=name")
         what = "Waiting for Kubernetes to answer"
         known = wait(what, ANSWER_SECONDS, lambda: self.kubectl(*ask).strip())
         self.kubectl("apply", f"--filename={manifest}")
         if known:
-            # The image's name is the one that it had before, so nothing has changed for Kubernetes.
+            # The image has the same name as before, so Kubernetes sees no change.
             self.kubectl("--namespace=kube-system", "rollout", "restart", DAEMON_SET)
 
     def wait_ready(self) -> list[ClusterNode]:
-        """Wait until every node that kind has is Ready, with an agent of the newest image; the nodes."""
+        """Wait until every node of the cluster is Ready, with an agent of the newest image; return the nodes."""
         nodes = wait("Waiting for every node to be Ready", READY_SECONDS, self._ready_nodes)
         rollout = ("rollout", "status", DAEMON_SET, f"--timeout={READY_SECONDS}s")
         self.kubectl("--namespace=kube-system", *rollout)
@@ -155,7 +155,7 @@ class Cluster:
         missing = sorted(set(self.node_names()) - {node.name for node in nodes})
         if missing:
             raise KindError(
-                f"kind has {', '.join(missing)}, and Kubernetes does not know of it. If that cluster was never "
+                f"kind has {', '.join(missing)}, but Kubernetes does not know it. If that cluster was never "
                 f"finished: kind delete cluster --name {self.name}"
             )
         without = [node.name for node in nodes if not node.pod_cidrs]
@@ -169,7 +169,7 @@ class Cluster:
 
 
 def cluster_node(node: dict[str, Any]) -> ClusterNode:
-    """What matters here of a node as Kubernetes has it."""
+    """The fields that we need of a node as Kubernetes has it."""
     spec, status = node["spec"], node["status"]
     cidrs = spec.get("podCIDRs") or [cidr for cidr in [spec.get("podCIDR")] if cidr]
     addresses = [each["address"] for each in status.get("addresses", []) if each["type"] == "InternalIP"]
@@ -183,7 +183,7 @@ def is_ready(node: dict[str, Any]) -> bool:
 
 
 def wait(what: str, seconds: float, attempt: Callable[[], T]) -> T:
-    """Try until `attempt` raises no KindError, showing its complaint meanwhile; raise it when time is up."""
+    """Repeat `attempt` until it raises no KindError, and show its message meanwhile; raise it after the timeout."""
     deadline = time.monotonic() + seconds
     show.print(what)
     with show.status("") as status:
@@ -198,7 +198,7 @@ def wait(what: str, seconds: float, attempt: Callable[[], T]) -> T:
 
 
 def run(*command: str, data: bytes | None = None) -> str:
-    """Run a command and return what it prints. Raises KindError with what it says when it fails."""
+    """Run a command and return its output. If it fails, raises KindError with its message."""
     done = subprocess.run(command, input=data, capture_output=True)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
@@ -207,7 +207,7 @@ def run(*command: str, data: bytes | None = None) -> str:
 
 
 def run_ok(*command: str) -> bool:
-    """Run a command; whether it succeeds."""
+    """Run a command; return whether it succeeds."""
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
@@ -217,7 +217,7 @@ def on_node(node: str, *command: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line, which only the terminal may break: a command in it is to be copied."""
+    """Print a line without wrapping it, so that a command in it can be copied."""
     show.print(text, soft_wrap=True)
 
 
@@ -229,12 +229,12 @@ def image_name(manifest: Path) -> str:
 
 
 def build_image(checkout: Path, name: str) -> None:
-    """Build the agent's image of what this machine has; no registry is asked."""
+    """Build the agent's image from what this machine has, without a registry."""
     plugin, root = checkout / ".build/dist/cni-bridge-py", checkout / ".build/image"
     if not plugin.is_file():
         raise KindError(
-            "the image takes the plugin as one static file, which the Python of this machine cannot build: "
-            "Debian's libpython3-dev has what it lacks; or try ./install.sh --kind --build-in-container"
+            "the image needs the plugin as a static file, which the Python of this machine cannot build: "
+            "install Debian's libpython3-dev, or try ./install.sh --kind --build-in-container"
         )
     show.print(f"Building the image {name}")
     make = (sys.executable, "-m", "deploy.image", "--plugin", str(plugin), "--output", str(root))
@@ -246,7 +246,7 @@ def build_image(checkout: Path, name: str) -> None:
 
 
 def picture(name: str, nodes: list[ClusterNode]) -> Table:
-    """The nodes, in a table that 80 columns hold."""
+    """The nodes, in a table that fits 80 columns."""
     table = Table(title=f"cluster {name}", title_justify="left")
     for heading in ("node", "pods", "address"):
         table.add_column(heading, overflow="fold")
@@ -256,13 +256,13 @@ def picture(name: str, nodes: list[ClusterNode]) -> Table:
 
 
 def load_bridge_netfilter(node: str) -> bool:
-    """Have the kernel's br_netfilter, which the agent may not load; whether it is there."""
+    """Load the kernel's br_netfilter, which the agent may not do; return whether it is there."""
     load = f"test -e {BRIDGE_NETFILTER} || modprobe br_netfilter || true; test ! -e {BRIDGE_NETFILTER} || echo yes"
     return on_node(node, "sh", "-c", load).strip() == "yes"
 
 
 def install(checkout: Path, cluster: Cluster, config: Path, image: str | None) -> None:
-    """Have a cluster whose every pod is wired by this plugin."""
+    """Make or update a cluster in which this plugin wires every pod."""
     if cluster.exists():
         cluster.refuse_stopped()
     manifest = checkout / "deploy/cni-bridge-py.yaml"
@@ -278,18 +278,18 @@ def install(checkout: Path, cluster: Cluster, config: Path, image: str | None) -
     cluster.ensure_context()
     show.print(picture(cluster.name, nodes))
     if without:
-        say("[yellow]The kernel has no br_netfilter: a Service does not answer pods of its backend's own node. On the")
-        say("[yellow]machine that runs docker: modprobe br_netfilter")
+        say("[yellow]The kernel has no br_netfilter: a pod does not reach a Service whose backend is on its own node.")
+        say("[yellow]Run this on the machine that runs docker: modprobe br_netfilter")
     say(f"Every node is Ready. Try: kubectl --context {cluster.context} get pods --all-namespaces -o wide")
 
 
 def uninstall(checkout: Path, cluster: Cluster) -> None:
-    """Undo it: take away the cluster if it was made here, else the agents and what they did from its nodes."""
+    """Undo it: delete the cluster if we made it; else remove the agents, and what they did, from its nodes."""
     if not cluster.exists():
         raise KindError(f"there is no kind cluster {cluster.name}")
     if cluster.was_made_here():
         cluster.delete()
-        say(f"Deleted the cluster {cluster.name}, which was made by ./install.sh --kind")
+        say(f"Deleted the cluster {cluster.name}, which ./install.sh --kind had made")
         return
     cluster.refuse_stopped()
     manifest = checkout / "deploy/cni-bridge-py.yaml"
@@ -298,7 +298,7 @@ def uninstall(checkout: Path, cluster: Cluster) -> None:
         cluster.kubectl("--request-timeout=10s", *delete, "--wait=false")
     except KindError as error:
         say(f"[yellow]Kubernetes does not answer ({error}).")
-        say(f"[yellow]When it does again: kubectl --context {cluster.context} {' '.join(delete)}")
+        say(f"[yellow]When it answers again, run: kubectl --context {cluster.context} {' '.join(delete)}")
     for node in cluster.node_names():
         on_node(node, "sh", "-c", undo(image_name(manifest)))
         say(f"{node}: the agent, the plugin, its configuration and its routes are gone")
@@ -309,9 +309,9 @@ def uninstall(checkout: Path, cluster: Cluster) -> None:
 
 
 def undo(image: str) -> str:
-    """What takes the agent off a node, and what it did there, as a shell script.
+    """A shell script that removes the agent from a node, and what it did there.
 
-    First the image, without which the kubelet cannot start the agent again where Kubernetes does not answer.
+    It removes the image first: without it, the kubelet cannot start the agent again if Kubernetes does not answer.
     """
     flush = [f"ip -{version} route flush protocol {PROTOCOL}" for version in (4, 6)]
     return "\n".join(
@@ -334,7 +334,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--image")
     arguments = parser.parse_args()
-    # Whoever ends this otherwise means the same as with Ctrl-C.
+    # Treat these signals like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cluster = Cluster(arguments.name)
     try:

@@ -19,8 +19,8 @@ from cni_bridge_py.node.state import State
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the attachments. Takes root; returns the exit status."""
-    need_root("to look into pods", "CAP_NET_ADMIN")
+    """Print the attachments. Needs root; returns the exit status."""
+    need_root("looking into pods", "CAP_NET_ADMIN")
     if arguments.json:
         print(json.dumps([as_json(each) for each in _wanted(arguments)], indent=2))
         return 0
@@ -85,7 +85,7 @@ def as_json(each: Attachment) -> dict[str, Any]:
 
 
 def _table(found: list[Attachment], wide: bool) -> Text:
-    """The attachments in columns. rich's own table takes 1 s for 250 rows."""
+    """The attachments in columns. rich's own table would take 1 s for 250 rows."""
     columns = ["POD", "ADDRESSES", "NETWORK", "BRIDGE", "HOST VETH"]
     columns += ["CONTAINER ID", "INTERFACE", "MAC", "MTU", "VLANS"] if wide else []
     rows = [[*columns, "SENT", "RECEIVED"], *(_row(each, wide) for each in found)]

@@ -1,4 +1,4 @@
-"""`mend`: what was done, as commands."""
+"""`mend`: mends the node, and prints what was done as commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cni_bridge_py.node import mend, networks
 
 def run(arguments: argparse.Namespace) -> int:
     """Mend the node, and print what was done. Returns the exit status: 1 where something failed."""
-    need_root("to mend a node", "CAP_NET_ADMIN")
+    need_root("mending a node", "CAP_NET_ADMIN")
     done = mend.mend(networks.configured(arguments.conf), dry_run=arguments.dry_run)
     for each in done:
         print(f"# {each.what}")

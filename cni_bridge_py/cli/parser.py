@@ -16,18 +16,26 @@ PROGRAM = "cni-bridge-py"
 DESCRIPTION = """\
 A CNI plugin that wires pods to a Linux bridge.
 
-A container runtime runs it with CNI_COMMAND in the environment and a network configuration on standard input;
-cnitool does the same by hand. Without CNI_COMMAND, it has these subcommands:"""
+A container runtime runs it with CNI_COMMAND in the environment and a network configuration on standard input.
+cnitool does the same by hand. Without CNI_COMMAND, it has the subcommands below, for people."""
 
 EXAMPLES = """\
 examples:
-  cni-bridge-py doctor                    pods have no network: what is wrong, and what to type
-  cni-bridge-py list                      the pods of this node, their addresses, what is wrong with them
-  cni-bridge-py mend --dry-run            what mend would do
-  cni-bridge-py map --svg node.svg        a picture of this node
-  cni-bridge-py explain --pod default/web what wired this pod, as commands"""
+  cni-bridge-py doctor                     find out why pods have no network, and what to type
+  cni-bridge-py list                       show the pods of this node, their addresses and their state
+  cni-bridge-py mend --dry-run             show what mend would do
+  cni-bridge-py map --svg node.svg         draw a picture of this node
+  cni-bridge-py explain --pod default/web  print the commands that wire this pod"""
 
-NETWORK_FILE = "a network configuration or list (default: those of ours where the node's container runtimes look)"
+NETWORK_FILE = (
+    "a network configuration or list (default: what the node's container runtimes find, if it is this plugin's)"
+)
+
+EXIT_STATUS = """\
+exit status:
+  0  all is well
+  1  something is wrong
+  2  a question could not be answered"""
 
 Subcommands = Any  # argparse has no public name for what add_subparsers() returns
 
@@ -46,14 +54,14 @@ def parser() -> argparse.ArgumentParser:
         prog=PROGRAM, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    subcommands = top.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
+    subcommands = top.add_subparsers(title="subcommands", dest="subcommand", metavar="SUBCOMMAND")
     for add in (_list, _doctor, _mend, _map, _explain, _demo, _agent, _completion):
         add(subcommands)
     return top
 
 
 def called_as() -> str:
-    """How this program was called: what a person can type again, also where it is not in PATH."""
+    """How this program was called: what a person can type again, even if it is not in PATH."""
     return os.path.abspath(sys.argv[0]) if "/" in sys.argv[0] else PROGRAM
 
 
@@ -83,21 +91,21 @@ def _list(subcommands: Subcommands) -> None:
         subcommands,
         "list",
         run,
-        "list every attachment on this node: pod, addresses, network, bridge, traffic, and its state in words",
+        "list every attachment on this node: pod, addresses, network, bridge, traffic, and state",
         "cni-bridge-py list --network podnet  the pods of one network",
         "cni-bridge-py list --pod kube-system/  the pods of one namespace",
-        "cni-bridge-py list --json | jq '.[] | select(.state != \"ok\")'  what is wrong, for programs",
+        "cni-bridge-py list --json | jq '.[] | select(.state != \"ok\")'  what is wrong, for a program",
     )
     shown = made.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print a JSON list")
-    made.add_argument("--wide", action="store_true", help="show container id, interface, MAC, MTU and VLANs, too")
+    made.add_argument("--wide", action="store_true", help="also show container id, interface, MAC, MTU and VLANs")
     shown.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
         type=_seconds,
         const=2.0,
-        help="repeat every so many seconds (default: 2)",
+        help="repeat the list every SECONDS (default: 2)",
     )
     _completed(made.add_argument("--network", metavar="NAME", type=_named, help="only this network"), _networks)
     _completed(made.add_argument("--pod", metavar="TEXT", help="only pods whose namespace/name contains this"), _pods)
@@ -114,16 +122,15 @@ def _doctor(subcommands: Subcommands) -> None:
         subcommands,
         "doctor",
         run,
-        "ask this node why pods have no network, and say what mends it; changes nothing, sends nothing",
-        "cni-bridge-py doctor  what is wrong, and the commands that mend it",
-        "cni-bridge-py doctor --ping  try it with two pods, too, which are there for a moment",
-        "cni-bridge-py doctor --json  for an issue, or a program",
-        "exit status:  0 all is well, 1 something is wrong, 2 something could not be looked at",
+        "find out why pods have no network, and print the commands that mend it; without --ping it changes nothing",
+        "cni-bridge-py doctor  say what is wrong, and print the commands that mend it",
+        "cni-bridge-py doctor --ping  also try the network with two pods",
+        "cni-bridge-py doctor --json  the same for an issue, or for a program",
     )
     made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
     made.add_argument("--json", action="store_true", help="print a JSON object")
     made.add_argument(
-        "--ping", action="store_true", help="make two pods on the real network for a moment, and try them"
+        "--ping", action="store_true", help="make two pods on each network for a moment, and see what they reach"
     )
 
 
@@ -137,9 +144,9 @@ def _mend(subcommands: Subcommands) -> None:
         subcommands,
         "mend",
         run,
-        "mend what pods share, as the next ADD would, and print what was done as commands",
-        "cni-bridge-py mend --dry-run  what would be done",
-        "cni-bridge-py mend  do it: bridge, gateway, forwarding, masquerade, guards, ports, dead leases",
+        "mend what pods share, as the next ADD would, and print each change as a command",
+        "cni-bridge-py mend --dry-run  only print the changes",
+        "cni-bridge-py mend  mend bridge, gateway, forwarding, packet filter and bridge ports; release dead leases",
     )
     made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
     made.add_argument("--dry-run", action="store_true", help="change nothing")
@@ -155,9 +162,9 @@ def _map(subcommands: Subcommands) -> None:
         subcommands,
         "map",
         run,
-        "draw this node: uplinks, bridges, VLANs, pods with their addresses, what is wrong in red",
-        "cni-bridge-py map  in the terminal",
-        "cni-bridge-py map --svg node.svg  as a picture for a browser",
+        "draw this node: uplinks, bridges, VLANs, and pods with their addresses; what is wrong is red",
+        "cni-bridge-py map  draw in the terminal",
+        "cni-bridge-py map --svg node.svg  write a picture for a browser",
     )
     made.add_argument("--conf", metavar="FILE", type=_named, help=NETWORK_FILE)
     made.add_argument("--svg", metavar="FILE", type=_named, help="write an SVG picture; - for standard output")
@@ -173,12 +180,14 @@ def _explain(subcommands: Subcommands) -> None:
         subcommands,
         "explain",
         run,
-        "print what a verb does as a shell script of ip, sysctl and nft",
-        "cni-bridge-py explain --conf conf/10-bridge.conf  a first pod of this configuration",
-        "cni-bridge-py explain --pod default/web  this running pod",
+        "print what the plugin does, as a shell script with ip, sysctl and nft",
+        "cni-bridge-py explain --conf conf/10-bridge.conf  for the first pod of this configuration",
+        "cni-bridge-py explain --pod default/web  for this running pod",
     )
     made.add_argument("--conf", metavar="FILE", type=_named, help=f"{NETWORK_FILE}; - for standard input")
-    made.add_argument("--verb", choices=("ADD", "DEL"), default="ADD", help="(default: %(default)s)")
+    made.add_argument(
+        "--verb", choices=("ADD", "DEL"), default="ADD", help="the verb to explain (default: %(default)s)"
+    )
     _completed(
         made.add_argument("--pod", metavar="NAMESPACE/NAME", type=_named, help="a pod that runs on this node"), _pods
     )
@@ -190,10 +199,8 @@ def _demo(subcommands: Subcommands) -> None:
 
         return demo.run(arguments.plugin)
 
-    made = _subcommand(subcommands, "demo", run, "wire two pods in a private node, show what was made, take it away")
-    made.add_argument(
-        "--plugin", metavar="FILE", help="the plugin's executable (default: the one that this belongs to)"
-    )
+    made = _subcommand(subcommands, "demo", run, "wire two pods on a private node, show the result, and remove it")
+    made.add_argument("--plugin", metavar="FILE", help="the plugin's executable (default: the plugin in this program)")
 
 
 def _agent(subcommands: Subcommands) -> None:
@@ -201,7 +208,7 @@ def _agent(subcommands: Subcommands) -> None:
         try:
             from cni_bridge_py.agent import agent
         except ModuleNotFoundError as error:
-            print(f"{PROGRAM} agent: {error}: it is in the agent's image; or pip install '.[agent]'", file=sys.stderr)
+            print(f"{PROGRAM} agent: {error}: use the agent's image, or pip install '.[agent]'", file=sys.stderr)
             return 1
         return agent.run(arguments)
 
@@ -209,22 +216,24 @@ def _agent(subcommands: Subcommands) -> None:
         subcommands,
         "agent",
         run,
-        "keep this node of a Kubernetes cluster wired, for as long as it runs; deploy/cni-bridge-py.yaml starts it",
-        "NODE_NAME=worker KUBECONFIG=~/.kube/config cni-bridge-py agent  by hand, on that node",
+        "run the agent of a Kubernetes node; deploy/cni-bridge-py.yaml starts it on every node",
+        "NODE_NAME=worker KUBECONFIG=~/.kube/config cni-bridge-py agent  start it by hand, on the node `worker`",
     )
-    made.add_argument("--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="default: $NODE_NAME")
+    made.add_argument(
+        "--node-name", metavar="NAME", default=os.environ.get("NODE_NAME"), help="this node (default: $NODE_NAME)"
+    )
     made.add_argument(
         "--metrics",
         metavar="ADDRESS:PORT",
         default="127.0.0.1:9809",
-        help="where /metrics, /healthz and /readyz are served (default: %(default)s)",
+        help="the address that serves /metrics, /healthz and /readyz (default: %(default)s)",
     )
     made.add_argument(
         "--plugins",
         metavar="DIRECTORY",
         type=Path,
         default=Path("/plugins"),
-        help="what to install into the node's /opt/cni/bin (default: %(default)s)",
+        help="the plugins to install into the node's /opt/cni/bin (default: %(default)s)",
     )
 
 
@@ -239,8 +248,8 @@ def _completion(subcommands: Subcommands) -> None:
         subcommands,
         "completion",
         run,
-        "print a script for a shell, which completes subcommands, options, networks and pods",
-        'eval "$(cni-bridge-py completion bash)"  in ~/.bashrc; with zsh in ~/.zshrc',
+        "print a shell script that completes subcommands, options, networks and pods",
+        'eval "$(cni-bridge-py completion bash)"  a line for ~/.bashrc; with zsh, for ~/.zshrc',
         "cni-bridge-py completion fish > ~/.config/fish/completions/cni-bridge-py.fish  for fish",
     )
     made.add_argument("shell", choices=("bash", "zsh", "fish"))

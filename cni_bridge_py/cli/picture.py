@@ -21,17 +21,17 @@ from cni_bridge_py.node.attachments import OK, Attachment
 from cni_bridge_py.node.state import State
 
 COLUMNS = 132
-"""Where there is no terminal, which has its own width."""
+"""The width if the output is not a terminal."""
 
 POD_WIDTH = 30
-"""Columns of a pod, its frame included: an IPv6 address, and most pods' names."""
+"""The width of a pod with its frame: enough for an IPv6 address, and for most pods' names."""
 
 WELL, WRONG, DIM = "green", "bold red", "bright_black"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw the node. Takes root; returns the exit status."""
-    need_root("to look into pods", "CAP_NET_ADMIN")
+    """Draw the node. Needs root; returns the exit status."""
+    need_root("looking into pods", "CAP_NET_ADMIN")
     found, state = networks.configured(arguments.conf), State()
     drawn = scene(state, found, attachments.find(state, found), f"node {os.uname().nodename}")
     if arguments.svg:

@@ -1,4 +1,4 @@
-"""What takes root says so in one line."""
+"""A clear error for commands that need root."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cni_bridge_py.kernel import capabilities
 
 
 def need_root(what: str, capability: str = "") -> None:
-    """Raise CniError 101 where this process is not root's, or a root's of a container without that capability."""
+    """Raise CniError 101 unless this process is root's, and has that capability, which a container may lack."""
     if os.geteuid() != 0:
-        raise CniError(NOT_PERMITTED, f"{what} takes root", "run it with sudo")
+        raise CniError(NOT_PERMITTED, f"{what} needs root", "run it with sudo")
     if capability in capabilities.missing():
-        raise CniError(NOT_PERMITTED, f"{what} takes {capability}, which this root lacks", "run it on the node itself")
+        raise CniError(NOT_PERMITTED, f"{what} needs {capability}, which root lacks here", "run it on the node itself")

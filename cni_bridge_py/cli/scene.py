@@ -46,7 +46,7 @@ class BridgeScene:
 
 @dataclass(frozen=True)
 class Scene:
-    """A node; `lost` are attachments that are in no bridge, `wrong` is how many attachments are not ok."""
+    """A node. `lost` are attachments without a bridge; `wrong` is how many attachments are not ok."""
 
     title: str
     uplinks: list[Uplink]
@@ -57,12 +57,12 @@ class Scene:
 
     @property
     def verdict(self) -> str:
-        """How the pods are, in a few words."""
+        """The state of the pods, in a few words."""
         return f"{counted(self.count, 'attachment')}, " + (f"{self.wrong} not ok" if self.wrong else "all ok")
 
 
 def scene(state: State, found: list[Network], pods: list[Attachment], title: str) -> Scene:
-    """Put together what is to be shown."""
+    """Collect what a picture shows."""
     names = dict.fromkeys([*(c.bridge for c in networks.configs(found)), *(p.bridge for p in pods if p.bridge)])
     return Scene(
         title=title,
@@ -87,7 +87,7 @@ def _bridge(
     state: State, found: list[Network], name: str, pods: list[Attachment], everybody: list[Attachment]
 ) -> BridgeScene:
     link = state.links.get(name)
-    by_group = sorted(pods, key=lambda pod: (pod.network, pod.vlans))  # which leaves addresses in order
+    by_group = sorted(pods, key=lambda pod: (pod.network, pod.vlans))  # the order of addresses is kept
     groups = [
         Group(network, _details(found, network, list(vlans), len(of_group)), of_group)
         for (network, vlans), each in groupby(by_group, key=lambda pod: (pod.network, tuple(pod.vlans)))
@@ -109,7 +109,7 @@ def _details(found: list[Network], network: str, vlans: list[int], count: int) -
 
 
 def _faults(state: State, found: list[Network], name: str, everybody: list[Attachment]) -> list[str]:
-    """What is wrong with a bridge that is to have pods."""
+    """What is wrong with a bridge that has, or should have, pods."""
     link = state.links.get(name)
     here = [config for config in networks.configs(found) if config.bridge == name]
     wanted = any(pod.bridge == name or pod.network in [config.name for config in here] for pod in everybody)

@@ -1,4 +1,4 @@
-"""The node as an SVG picture: uplinks above, each bridge a spine from which pods hang by their cables."""
+"""The node as an SVG picture: uplinks at the top; each bridge is a spine from which pods hang by their cables."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ INK, PALE, BLUE, GREEN, RED, VIOLET = "#24292f", "#6e7781", "#0969da", "#1a7f37"
 BACKGROUND, BLUE_TINT, RED_TINT, WHITE = "#f6f8fa", "#ddf4ff", "#ffebe9", "#ffffff"
 
 GLYPH = 0.62
-"""The width of a letter of the monospaced font, as a part of its height; others are narrower."""
+"""The width of a monospaced letter, relative to its height; other fonts are narrower."""
 
 BOLD_GLYPH = 0.68
-"""The same of bold letters."""
+"""The same for bold letters."""
 
 NAME_LETTERS = 23
 
@@ -34,7 +34,7 @@ BETWEEN = " · "
 
 @dataclass
 class Pen:
-    """Where the next thing goes, from above to below; what is drawn is kept until the height is known."""
+    """A drawing that grows from top to bottom. What is drawn is kept until the height is known."""
 
     y: float = MARGIN
 
@@ -42,7 +42,7 @@ class Pen:
         self.drawn: list[Any] = []
 
     def text(self, text: str, x: float, y: float, size: float = 12, fill: str = INK, **how: Any) -> float:
-        """Write; return where it ends, about."""
+        """Write a text; return about where it ends."""
         family = how.pop("font_family", SANS)
         self.drawn.append(drawsvg.Text(text, size, x, y, fill=fill, font_family=family, **how))
         return x + len(text) * size * (BOLD_GLYPH if "font_weight" in how else GLYPH)
@@ -52,12 +52,12 @@ class Pen:
         self.drawn.append(drawsvg.Rectangle(x, y, width, height, rx=6, **how))
 
     def line(self, x: float, y: float, to_x: float, to_y: float, stroke: str, behind: bool = False, **how: Any) -> None:
-        """Draw a line, `behind` what is drawn already."""
+        """Draw a line, perhaps `behind` what is already drawn."""
         line = drawsvg.Line(x, y, to_x, to_y, stroke=stroke, stroke_width=2, **how)
         self.drawn.insert(0 if behind else len(self.drawn), line)
 
     def cable(self, x: float, y: float, to_y: float, well: bool) -> None:
-        """Draw a pod's cable; one that is not well has gaps."""
+        """Draw a pod's cable, dashed if something is wrong with it."""
         dashes = {} if well else {"stroke_dasharray": "3 3"}
         color = GREEN if well else RED
         self.drawn.append(drawsvg.Line(x, y, x, to_y, stroke=color, stroke_width=2, **dashes))
@@ -166,12 +166,12 @@ def _card(pen: Pen, pod: Attachment, x: float, y: float, height: float) -> None:
 
 
 def _fitting(size: float, text: str, glyph: float) -> float:
-    """The size, or one in which the text fits a card."""
+    """The given font size, or a smaller one in which the text fits a card."""
     return round(min(size, (CARD_WIDTH - 20) / (len(text) * glyph)), 1)
 
 
 def _shortened(name: str) -> str:
-    """A name without its middle, where it is long: pods of one deployment differ at the end."""
+    """A name, without its middle if it is long: pods of one deployment differ at the end."""
     if len(name) <= NAME_LETTERS:
         return name
     return f"{name[: NAME_LETTERS // 2]}…{name[-(NAME_LETTERS // 2) :]}"

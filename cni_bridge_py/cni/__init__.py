@@ -1,4 +1,4 @@
-"""The CNI protocol: parameters in, results and errors out, and how another plugin is run.
+"""The CNI protocol: parameters in, results and errors out, and how to run another plugin.
 
-Nothing here knows of the kernel, or of how an attachment is made.
+Nothing here knows about the kernel, or about how an attachment is made.
 """

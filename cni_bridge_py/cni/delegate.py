@@ -33,12 +33,12 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
     """Run `plugin` from one of the folders in `path` with our own parameters and `config`; return what it answers.
 
     The answer is that of an ADD; no other verb has any, and what is printed nevertheless is not looked at.
-    Raises CniError: 4 or 7 when there is no such plugin, the plugin's own error when it reports one.
+    Raises CniError: 4 or 7 if there is no such plugin, the plugin's own error if it reports one.
     """
     executable = find(plugin, path)
     status, output, errors = _execute(executable, config, {**os.environ, "CNI_COMMAND": verb})
     if errors:
-        with suppress(OSError):  # it is for people, and nobody may be listening
+        with suppress(OSError):  # it is for people, and perhaps nobody reads it
             os.write(STDERR, errors)
     if status:
         raise _failure(plugin, verb, status, output, errors)
@@ -53,7 +53,7 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
 def _read_answer(output: bytes) -> tuple[dict[str, Any] | None, str]:
     """The JSON object that a plugin printed; or None, and why it is none."""
     if len(output) > LARGEST_ANSWER:
-        return None, f"its answer is over {LARGEST_ANSWER} bytes"
+        return None, f"its answer exceeds {LARGEST_ANSWER} bytes"
     try:
         answer = strictjson.loads(output)
     except ValueError as error:
@@ -79,10 +79,10 @@ def _failure(plugin: str, verb: str, status: int, output: bytes, errors: bytes) 
 def find(plugin: str, path: list[str]) -> str:
     """The executable of a plugin: the first of its name in the folders of `path`.
 
-    Raises CniError 4 or 7 when there is none.
+    Raises CniError 4 or 7 if there is none.
     """
     if not path:
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_PATH: is empty, no place to find the plugin {plugin}")
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_PATH: is empty, but must name the directory of the plugin {plugin}")
     for folder in path:
         candidate = f"{folder}/{plugin}"
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
@@ -91,11 +91,11 @@ def find(plugin: str, path: list[str]) -> str:
 
 
 def _execute(executable: str, data: bytes, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors of a program.
+    """Run a program; return its exit status, output and errors.
 
-    Files in memory, not pipes: neither side ever waits for the other to read.
+    Files in memory in place of pipes: neither side has to wait until the other reads.
     """
-    # Where whoever called us ignores it, the kernel would not keep the status for us.
+    # If our caller ignores SIGCHLD, the kernel does not keep the exit status of a child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:

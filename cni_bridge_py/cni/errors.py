@@ -1,4 +1,4 @@
-"""Errors as the CNI specification has them (SPEC.md, section 5, "Error")."""
+"""Errors of the CNI specification (SPEC.md, section 5, "Error")."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ ALREADY_ATTACHED = 103
 BRIDGE_IN_USE = 104
 NOT_AS_EXPECTED = 105
 INTERNAL = 999
-"""What the reference's library uses for errors without a code."""
+"""The code that the reference's library uses for errors without a code."""
 
 
 class CniError(Exception):
     """A failure that is reported to the runtime.
 
-    `code` is one of the constants above, `msg` names the thing that failed, and `details` says, where there
-    is one, the way out.
+    `code` is one of the constants above. `msg` names what failed. `details` has the way out, if there is one.
     """
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
@@ -39,7 +38,7 @@ class CniError(Exception):
 
 
 class Errors:
-    """Goes on past errors: as a context manager, keeps the CniError that ends its block."""
+    """Collects errors: as a context manager, it keeps the CniError that ends its block, and execution goes on."""
 
     def __init__(self) -> None:
         self._kept: list[CniError] = []
@@ -54,6 +53,6 @@ class Errors:
         return False
 
     def report(self) -> None:
-        """Raise what was kept as one CniError; nothing kept, nothing raised."""
+        """Raise what was kept as one CniError, if anything was kept."""
         if self._kept:
             raise CniError(self._kept[0].code, "; ".join(error.msg for error in self._kept))

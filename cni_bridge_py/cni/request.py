@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from cni_bridge_py.cni.errors import INVALID_ENVIRONMENT, CniError
 
 IFNAMSIZ = 16
-"""linux/if.h: an interface name's room, its terminating NUL included."""
+"""linux/if.h: the size of an interface name in bytes, including its terminating NUL."""
 
 OF_ALL_INTERFACES = ("all", "default")
-"""Names in /proc/sys/net/ipv4/conf that are no interface's."""
+"""Names in /proc/sys/net/ipv4/conf that do not belong to an interface."""
 
 ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 IDENTIFIER = ALPHANUMERIC | frozenset("_.-")
@@ -24,7 +24,7 @@ REQUIRED = {
     "GC": (),
     "VERSION": (),
 }
-"""What the specification asks for, verb by verb; these are also the verbs there are."""
+"""The parameters that the specification requires, by verb. These are all verbs."""
 
 TRUE = ("1", "true")
 
@@ -51,11 +51,11 @@ class Request:
     path: list[str]
     netns_override: bool = False
     config: bytes = b""
-    """The network configuration as it came, to be passed on to an IPAM plugin."""
+    """The network configuration as it was received, to be passed on to an IPAM plugin."""
 
     @property
     def pod(self) -> str:
-        """`namespace/pod` where Kubernetes says whom this is for, else nothing."""
+        """`namespace/pod` if Kubernetes names the pod, else empty."""
         name = self.args.get("K8S_POD_NAME", "")
         return f"{self.args.get('K8S_POD_NAMESPACE', '')}/{name}" if name else ""
 
@@ -63,13 +63,13 @@ class Request:
 def read_request(environment: Mapping[str, str]) -> Request:
     """Validate the environment's CNI_* parameters.
 
-    Raises CniError 4, naming every parameter that is missing or the one that is malformed.
+    Raises CniError 4, which names all missing parameters, or the malformed one.
     """
     command = environment.get("CNI_COMMAND", "")
     if not command:
         raise _missing(["CNI_COMMAND"])
     if command not in REQUIRED:
-        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}: it is none of {', '.join(REQUIRED)}")
+        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}: expected one of {', '.join(REQUIRED)}")
     if missing := [name for name in REQUIRED[command] if not environment.get(name)]:
         raise _missing(missing)
 
@@ -107,25 +107,25 @@ def why_not_ifname(text: str) -> str:
     """Say why the kernel would not take `text` as an interface name, or return nothing if it would.
 
     The rules are dev_valid_name() of net/core/dev.c and sysctl_dev_name_is_allowed() of include/linux/inetdevice.h,
-    and '%', which the kernel would take for a template.
+    and '%', which the kernel would expand as a template.
     """
     if any(c in "/:%" or c.isspace() or not c.isprintable() for c in text):
-        return "interface name contains / or : or whitespace characters, or % or what cannot be printed"
+        return "interface name contains / or : or whitespace characters, or %, or unprintable ones"
     if not text:
         return "interface name is empty"
     if len(text.encode()) >= IFNAMSIZ:
-        return f"interface name is too long, it may have {IFNAMSIZ - 1} bytes"
+        return f"interface name is too long: at most {IFNAMSIZ - 1} bytes fit"
     if text in (".", ".."):
         return "interface name is . or .."
     if text in OF_ALL_INTERFACES:
-        return f"the kernel keeps the name {text} for what is true of all interfaces (net.ipv4.conf.{text})"
+        return f"the kernel reserves the name {text} for settings of all interfaces (net.ipv4.conf.{text})"
     return ""
 
 
 def read_args(text: str) -> dict[str, str]:
     """Read CNI_ARGS, `KEY=VALUE` pairs separated by semicolons.
 
-    Raises CniError 4 for something that is no pair, and for a key that is not known unless `IgnoreUnknown=1`.
+    Raises CniError 4 for anything that is not a pair, and for an unknown key without `IgnoreUnknown=1`.
     """
     args: dict[str, str] = {}
     for pair in text.split(";"):
@@ -136,7 +136,7 @@ def read_args(text: str) -> dict[str, str]:
             args[key] = value
     unknown = [key for key in args if key not in KNOWN_ARGS]
     if unknown and args.get("IgnoreUnknown", "").lower() not in TRUE:
-        raise _invalid("CNI_ARGS", f"unknown args {', '.join(unknown)} (IgnoreUnknown=1 lets them pass)")
+        raise _invalid("CNI_ARGS", f"unknown args {', '.join(unknown)} (set IgnoreUnknown=1 to ignore unknown keys)")
     return args
 
 

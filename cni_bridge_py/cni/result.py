@@ -15,7 +15,7 @@ VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """The versions of the specification that we speak, oldest first."""
 
 OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
-"""The oldest is also that of a configuration without the key, which is older than the key itself; so libcni has it."""
+"""A configuration without `cniVersion` has the oldest version, as in libcni."""
 
 
 def speaks(version: str, at_least: str) -> bool:
@@ -37,7 +37,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class IPConfig:
-    """An address with its network's prefix length, its gateway or nothing, and the index of its interface."""
+    """An address with its prefix length, perhaps a gateway, and the index of its interface."""
 
     address: InterfaceAddress
     gateway: IPAddress | None = None
@@ -50,12 +50,12 @@ class IPConfig:
 
 
 SCOPE_LINK = 253
-"""The scope of a route whose destinations are on the link; host, which is nearer still, is 254."""
+"""The scope of a route to destinations on the link (RT_SCOPE_LINK). RT_SCOPE_HOST, 254, is nearer still."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the pod. Only `dst` is required; zero and None mean that nothing was said."""
+    """A route of the pod. Only `dst` is required; zero and None mean "not given"."""
 
     dst: IPNetwork
     gw: IPAddress | None = None
@@ -72,7 +72,7 @@ class Route:
 
     @property
     def is_on_link(self) -> bool:
-        """Whether it has no gateway and is to have none: 0.0.0.0 or :: says so, or the scope."""
+        """Whether it must not get a gateway: its gateway is 0.0.0.0 or ::, or its scope is link."""
         if self.gw is None:
             return (self.scope or 0) >= SCOPE_LINK
         return int(self.gw) == 0
@@ -89,23 +89,23 @@ class Result:
 
 
 def passed_on(earlier: Result | None, made: Result) -> Result:
-    """What a plugin of a chain answers: what the plugins before it made, and behind that what it made itself."""
+    """The answer of a plugin in a chain: first what the plugins before it made, then what it made itself."""
     if earlier is None:
         return made
     before = len(earlier.interfaces)
     ips = [replace(ip, interface=None if ip.interface is None else before + ip.interface) for ip in made.ips]
     dns = dict(earlier.dns)
     for key, value in made.dns.items():
-        # The domain is one; nameservers, search domains and options are lists, in which those before come first.
+        # There is only one domain. Nameservers, search domains and options are lists; the earlier plugin's come first.
         dns[key] = list(dict.fromkeys(dns.get(key, []) + value)) if isinstance(value, list) else dns.get(key, value)
     interfaces, routes = earlier.interfaces + made.interfaces, earlier.routes + made.routes
     return Result(interfaces, earlier.ips + ips, routes, dns)
 
 
 def encode(result: Result, version: str) -> dict[str, Any]:
-    """Write `result` as `version` of the specification has it.
+    """Write `result` in the form of `version` of the specification.
 
-    Raises CniError 1 where that version cannot hold it: 0.2.0 and older know one address per family.
+    Raises CniError 1 if that version cannot express it: 0.2.0 and older have one address per family.
     """
     if not speaks(version, "0.3.0"):
         return {"cniVersion": version, **_encode_families(result, version), "dns": result.dns}
@@ -122,7 +122,7 @@ def encode(result: Result, version: str) -> dict[str, Any]:
         encoded["ips"] = ips
     if result.routes:
         encoded["routes"] = [_encode_route(route) for route in result.routes]
-    # Older versions have it, even if it says nothing.
+    # Older versions have it, even if it is empty.
     return encoded | _set(dns=result.dns or (None if speaks(version, "1.0.0") else {}))
 
 
@@ -138,7 +138,7 @@ def _encode_interface(interface: Interface, with_fields: bool) -> dict[str, Any]
 
 
 def _encode_route(route: Route) -> dict[str, Any]:
-    """A route, with fields that came with 1.1.0: the reference has them in earlier versions, too."""
+    """A route with all its fields. Some came with 1.1.0, but the reference writes them in every version."""
     return _encode_plain_route(route) | _set(
         mtu=route.mtu or None,
         advmss=route.advmss or None,
@@ -159,7 +159,7 @@ def _encode_families(result: Result, version: str) -> dict[str, Any]:
         if key in encoded:
             msg = (
                 f"CNI version {version} does not support more than 1 address per "
-                f"family, here are two of IPv{ip.version}"
+                f"family; there are two of IPv{ip.version}"
             )
             raise CniError(INCOMPATIBLE_VERSION, msg)
         routes = [_encode_plain_route(r) for r in result.routes if r.version == ip.version]
@@ -193,7 +193,7 @@ def decode(encoded: dict[str, Any]) -> Result:
 def _decode_dns(dns: dict[str, Any]) -> dict[str, Any]:
     told = {"domain": _text(dns, "domain"), **{key: _list(dns, key) for key in ("nameservers", "search", "options")}}
     if any(not isinstance(each, str) for key in told if key != "domain" for each in told[key]):
-        raise ValueError("dns has something that is no string")
+        raise ValueError("dns has a value that is not a string")
     return {key: value for key, value in told.items() if value}
 
 
@@ -230,21 +230,21 @@ def _decode_route(route: dict[str, Any]) -> Route:
 def _object(encoded: dict[str, Any], key: str) -> dict[str, Any]:
     value = strictjson.find(encoded, key) or {}
     if not isinstance(value, dict):
-        raise ValueError(f"{key} is no object")
+        raise ValueError(f"{key} is not an object")
     return value
 
 
 def _objects(encoded: dict[str, Any], key: str) -> list[dict[str, Any]]:
     values = _list(encoded, key)
     if not all(isinstance(each, dict) for each in values):
-        raise ValueError(f"{key} has something that is no object")
+        raise ValueError(f"{key} has a value that is not an object")
     return values
 
 
 def _list(encoded: dict[str, Any], key: str) -> list[Any]:
     values = strictjson.find(encoded, key) or []
     if not isinstance(values, list):
-        raise ValueError(f"{key} is no list")
+        raise ValueError(f"{key} is not a list")
     return values
 
 
@@ -257,8 +257,8 @@ def _required(encoded: dict[str, Any], key: str) -> str:
 def _text(encoded: dict[str, Any], key: str) -> str:
     value = strictjson.find(encoded, key) or ""
     if not isinstance(value, str):
-        raise ValueError(f"{key} is no string")
-    value.encode()  # JSON may name half a surrogate pair, the kernel cannot
+        raise ValueError(f"{key} is not a string")
+    value.encode()  # JSON can hold half a surrogate pair, the kernel cannot
     return value
 
 
@@ -270,5 +270,5 @@ def _ip(encoded: dict[str, Any], key: str) -> IPAddress | None:
 def _number(encoded: dict[str, Any], key: str, largest: int = (1 << 32) - 1) -> int | None:
     value = strictjson.find(encoded, key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest):
-        raise ValueError(f"{key} is no number from 0 to {largest}")
+        raise ValueError(f"{key} is not a number from 0 to {largest}")
     return value

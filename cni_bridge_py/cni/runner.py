@@ -1,6 +1,6 @@
-"""From the environment and standard input to a verb, and from its outcome to standard output.
+"""Reads the environment and standard input, calls a verb, and prints its result or error.
 
-The only place that prints or exits. SPEC.md, section 2, "Execution protocol".
+Nothing else prints or exits. SPEC.md, section 2, "Execution protocol".
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ Verb = Callable[[Request, dict[str, Any]], dict[str, Any] | None]
 """Takes the request and the configuration; returns what goes to standard output, if anything."""
 
 LARGEST_CONFIG = 16 << 20
-"""Bytes. A GC request for 100,000 attachments has 10 MB; nothing honest is larger than this."""
+"""Bytes. A GC request for 100,000 attachments has 10 MB; no real request is larger than this."""
 
 LONGEST_MESSAGE = 4096
-"""Characters. What is wrong with a configuration may be a string that is as long as the configuration."""
+"""Characters. A message may quote a value that is as long as the configuration."""
 
 PATIENCE = 0.2
-"""Seconds. The reference answers VERSION without reading; who asks in a version writes it before that."""
+"""Seconds. The reference answers VERSION without reading; a caller that sends a version has sent it by then."""
 
 STDIN, STDOUT, STDERR = range(3)
 
 FIRST_VERSION = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
-"""The specification's version that brought a verb, where it was not there from the start."""
+"""The specification's version that introduced a verb, for verbs that came later."""
 
 
 def run(verbs: Mapping[str, Verb]) -> int:
@@ -60,16 +60,16 @@ def run(verbs: Mapping[str, Verb]) -> int:
     except CniError as error:
         return _fail(version, error)
     except RecursionError:
-        return _fail(version, CniError(DECODE_FAILURE, "the configuration, or a plugin's answer, is nested too deep"))
+        return _fail(version, CniError(DECODE_FAILURE, "the configuration, or a plugin's answer, is nested too deeply"))
     except BaseException as error:
         return _fail(version, CniError(INTERNAL, _say(error), _where(error)))
     return 0
 
 
 def _hold_output_streams() -> None:
-    """Have the output streams be something, though not for writing, where whoever called us has closed them.
+    """If our caller has closed an output stream, open something in its place, though not for writing.
 
-    Else the next file that is opened, a lease say, gets the number of a stream, and what is meant for that.
+    Otherwise the next file that we open, such as a lease, would get the stream's number, and its output.
     """
     for stream in (STDOUT, STDERR):
         try:
@@ -81,14 +81,14 @@ def _hold_output_streams() -> None:
 def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], version: str) -> None:
     first = FIRST_VERSION.get(request.command, OLDEST)
     if not speaks(version, first):
-        msg = f"config version does not allow {request.command}: cniVersion {version} has none, it came with {first}"
+        msg = f"config version does not allow {request.command}: it came with {first}, cniVersion is {version}"
         raise CniError(INCOMPATIBLE_VERSION, msg)
     if strictjson.find(config, "plugins") is not None and not strictjson.find(config, "type"):
-        msg = "plugins: this is a network configuration list, a plugin is given one entry of it"
+        msg = "plugins: this is a network configuration list, but a plugin gets one entry of a list"
         raise CniError(
             INVALID_CONFIG,
             msg,
-            "a runtime takes it apart, as cnitool does: each entry gets the list's name and cniVersion",
+            "a runtime, or cnitool, takes the list apart, and adds the list's name and cniVersion to each entry",
         )
     answer = verbs[request.command](request, config)
     if answer is None:
@@ -96,7 +96,7 @@ def _call(verbs: Mapping[str, Verb], request: Request, config: dict[str, Any], v
     try:
         _print(answer)
     except CniError:
-        if request.command == "ADD":  # whoever has not heard of the addresses cannot use them
+        if request.command == "ADD":  # nobody got the result, so nobody can use the addresses
             with Errors():
                 verbs["DEL"](request, config)
         raise
@@ -116,7 +116,7 @@ def _parse(command: str, data: bytes) -> dict[str, Any]:
 
 
 def _read_stdin(is_optional: bool) -> bytes:
-    """Standard input up to its end; what is optional is not waited for long, as at a terminal."""
+    """Read standard input up to its end. If input is optional, do not wait long for it: it may be a terminal."""
     chunks = []
     size = 0
     try:
@@ -127,7 +127,7 @@ def _read_stdin(is_optional: bool) -> bytes:
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_CONFIG:
-                msg = f"the network configuration on standard input is over {LARGEST_CONFIG} bytes"
+                msg = f"the network configuration on standard input exceeds {LARGEST_CONFIG} bytes"
                 raise CniError(DECODE_FAILURE, msg)
     except OSError as error:
         msg = f"cannot read the network configuration from standard input: {error.strerror}"
@@ -136,7 +136,7 @@ def _read_stdin(is_optional: bool) -> bytes:
 
 
 def _versions(config: dict[str, Any]) -> dict[str, Any]:
-    # A runtime asks this to find a version that both speak, so no version is an error here.
+    # A runtime calls this to find a common version, so no version is an error here.
     asked = strictjson.find(config, "cniVersion")
     return {
         "cniVersion": asked if asked and isinstance(asked, str) else NEWEST,
@@ -167,7 +167,7 @@ def _fail(version: str, error: CniError) -> int:
 
 
 def _complain(reason: str) -> None:
-    """Say on standard error what could not be said where it should be: libcni shows it then."""
+    """Say on standard error what could not be printed on standard output: libcni shows it then."""
     with suppress(OSError):  # the exit status says enough
         os.write(STDERR, f"cni-bridge-py: {reason}\n".encode(errors="replace"))
 
@@ -177,7 +177,7 @@ def _say(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of ours that the error came through, for whoever reports it."""
+    """The innermost line of our code that the error passed through, for a bug report."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

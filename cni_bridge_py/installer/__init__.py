@@ -1,4 +1,4 @@
-"""What install.sh does to a node: it puts the plugin, its configuration and its command there, and takes them away.
+"""What install.sh does to a node: it installs the plugin, its configuration and its command, and uninstalls them.
 
 How they are built is not here, but in `bundle` and install.sh.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """What was asked for is not done, and nothing was changed; the text says why, and the way out."""
+    """The request is refused, and nothing was changed. The text says why, and what to do."""
 
 
 def say(text: str) -> None:

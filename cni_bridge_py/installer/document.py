@@ -1,4 +1,4 @@
-"""The network configuration to install: what is there already, with what the options name changed and nothing else."""
+"""The network configuration to install: the present one, with only the changes that the options ask for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cni_bridge_py.installer import Refused
 from cni_bridge_py.node.confdir import PLUGIN, Json, alone, ours, plugins
 
 SUBNET_KEYS = ("subnet", "rangeStart", "rangeEnd", "gateway")
-"""What belongs to one subnet of `ipam`."""
+"""The keys of `ipam` that belong to one subnet."""
 
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
 """Bytes; the least is IPv4's (RFC 791)."""
@@ -32,12 +32,12 @@ def read_mtu(text: str | None) -> int | None:
 
 
 def read_subnets(texts: Sequence[str]) -> list[IPNetwork]:
-    """The subnets that were asked for: one of each IP version at most. Raises Refused for what is none."""
+    """The requested subnets: at most one of each IP version. Raises Refused for anything else."""
     subnets = [_read_subnet(text) for texts_ in texts for text in texts_.split(",")]
     versions = [subnet.version for subnet in subnets]
     for version in set(versions):
         if versions.count(version) > 1:
-            raise Refused(f"--subnet names two IPv{version} networks; a pod gets an address of each IP version at most")
+            raise Refused(f"--subnet names two IPv{version} networks; a pod gets one address of each IP version")
     return subnets
 
 
@@ -115,16 +115,16 @@ def with_mtu(document: Json, mtu: int) -> Json:
     if "mtu" in part:
         part["mtu"] = mtu
         return changed
-    # Before `ipam`, which is long, for whoever reads the file.
+    # Before `ipam`, which is long, so that a reader of the file sees it.
     ipam = part.pop("ipam", None)
     part |= {"mtu": mtu} | ({"ipam": ipam} if ipam is not None else {})
     return changed
 
 
 def as_shipped(shipped: Json, existing: Json) -> Json:
-    """The plugins of a shipped configuration around what an existing one says of our own, and of those in both.
+    """A shipped configuration, with the existing one's settings for our plugin and for the plugins that are in both.
 
-    What was chained behind ours by hand, and is in no shipped configuration, stays behind.
+    A plugin that somebody chained after ours by hand, and that is in no shipped configuration, stays at the end.
     """
     if "plugins" not in shipped:
         return alone(existing)
@@ -137,12 +137,12 @@ def as_shipped(shipped: Json, existing: Json) -> Json:
 
 
 def encode(document: Json) -> bytes:
-    """Write a configuration as a file."""
+    """A configuration as the content of a file."""
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def is_unchanged(document: Json, shipped_dir: Path) -> bool:
-    """Whether it is a shipped configuration, apart from what options change: subnets and MTU."""
+    """Whether it is a shipped configuration, apart from subnets and MTU, which options change."""
     shipped = [json.loads(file.read_bytes()) for file in shipped_dir.glob("*.conf*")]
     return _without_options(document) in [_without_options(each) for each in shipped]
 

@@ -1,4 +1,4 @@
-"""Installing: what was built, and a network configuration, where the container runtimes of this node look."""
+"""Installs what was built, and a network configuration, where the container runtimes of this node look."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from cni_bridge_py.node import confdir
 from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
 
 COMMAND = "command-line"
-"""The command for people as it is built: a directory, and the program in it."""
+"""The command for people, as it was built: a directory, and the program in it."""
 
 LOOPBACK = "loopback"
-"""The plugin that containerd asks for each pod's `lo`."""
+"""The plugin that containerd calls for each pod's `lo`."""
 
 
 def check(options: Options) -> None:
-    """Raise Refused for what `install` would refuse, as far as that can be said before anything is built."""
+    """Raise Refused if `install` would, as far as we can know before anything is built."""
     plan.make(options, plan.find_places(options))
 
 
 def install(options: Options, built: Path) -> None:
     """Install what was built, or leave everything as it is.
 
-    Raises Refused where that would not do, and OSError where a disk is full or so.
+    Raises Refused if this would harm pods or is not possible, and OSError, for example if a disk is full.
     """
     places = plan.find_places(options)
     command = options.prefix / "bin" / PLUGIN
     folders = _folders(places, options.prefix)
     new_folders = [each for each in folders if not each.is_dir()]
     with Staging(*folders) as staging:
-        # In here nobody else changes what the plan is made from.
+        # While we hold the locks, nobody else changes what the plan is made from.
         planned = plan.make(options, places)
         before = {each.target.parent: _first(each.target.parent) for each in planned.networks}
         change = Change(planned, built, options.prefix)
@@ -60,7 +60,7 @@ def _folders(places: list[Place], prefix: Path) -> list[Path]:
 
 
 def help_files(prefix: Path) -> dict[str, Path]:
-    """Where the manual page and the shells' completion go, by the names under which they are built."""
+    """Where the manual page and the shells' completion go, by the names that the build gives them."""
     share = prefix / "share"
     return {
         f"{PLUGIN}.1": share / "man/man1" / f"{PLUGIN}.1",
@@ -81,12 +81,12 @@ class Change:
         self._version = self._lib / _fingerprint(built / COMMAND)
         self._started: dict[Path, Path] = {}
         self.done: list[str] = []
-        """What is told when it is done: a line each."""
+        """What to tell when it is done, line by line."""
         self.warnings: list[str] = []
 
     @property
     def gone(self) -> list[Path]:
-        """The configurations that others take the place of."""
+        """The configurations that are replaced by others."""
         return [each.before.path for each in self._plan.networks if each.before and each.before.path != each.target]
 
     @property
@@ -94,18 +94,18 @@ class Change:
         return list(dict.fromkeys(each.bin_dir for each in self._plan.places))
 
     def stage(self, staging: Staging) -> None:
-        """Stage all of it: the plugin before the configuration that names it."""
+        """Stage everything, the plugin before the configuration that names it."""
         command = self._stage_command(staging)
         for folder in self._bins:
             self._started[folder] = self._stage_plugin(staging, folder, command)
             if not (folder / LOOPBACK).exists():
                 staging.link(folder / LOOPBACK, PLUGIN)
-                self.done.append(f"{folder / LOOPBACK} -> {PLUGIN}, for there was no plugin of that name")
+                self.done.append(f"{folder / LOOPBACK} -> {PLUGIN}, because there was no plugin of that name")
         for network in self._plan.networks:
             self._stage_network(staging, network)
 
     def tell_services(self, shipped: Path, command: Path) -> None:
-        """Have other services leave pods' links alone, and `mend` run after them."""
+        """Configure other services to leave pods' links alone, and systemd to run `mend` after them."""
         bridges = [each.config.bridge for each in self._plan.networks if each.config]
         wanted = {path: text.encode() for path, text in services.files(shipped, command, bridges)}
         new = {path: text for path, text in wanted.items() if not path.is_file() or path.read_bytes() != text}
@@ -122,7 +122,7 @@ class Change:
         self.warnings += services.take_notice(new)
 
     def tidy(self) -> None:
-        """Take away earlier versions, once none of them runs."""
+        """Remove earlier versions, as soon as none of them runs."""
         for folder in self._bins:
             for each in folder.glob(f"{MARK}*"):
                 _ = each.is_dir() and remove_when_unused(each)
@@ -130,9 +130,9 @@ class Change:
             _ = each != self._version and remove_when_unused(each)
 
     def _stage_command(self, staging: Staging) -> Path:
-        """Stage the command for people; where it is now.
+        """Stage the command for people; return where it is now.
 
-        It is a directory named after its contents, and a link into it: one step replaces a link, and no directory.
+        It is a directory named after its contents, and a link into it, because a link can be replaced in one step.
         """
         staged = self._version
         if not staged.is_dir():
@@ -145,7 +145,7 @@ class Change:
         return staged / COMMAND
 
     def _stage_plugin(self, staging: Staging, folder: Path, command: Path) -> Path:
-        """Stage the static executable, or else a link to the command for people; what was started to try it."""
+        """Stage the static executable, or else a link to the command for people; return what was started to try it."""
         target, executable = folder / PLUGIN, self._built / PLUGIN
         if not executable.is_file():
             program.need_start(command, "--prefix")
@@ -154,7 +154,7 @@ class Change:
             return command
         if target.is_file() and not target.is_symlink() and filecmp.cmp(executable, target, shallow=False):
             target.chmod(0o755)
-            self.done.append(f"{target}: the version that was built is there already")
+            self.done.append(f"{target}: already the version that was built")
             started = target
         else:
             self.done.append(f"{target}: {'replaced' if os.path.lexists(target) else 'new'}")
@@ -171,21 +171,21 @@ class Change:
         staging.write(network.content, target)
         self._ask(network)
         if before and before.path == target:
-            self.done.append(f"{target}: changed; what it was is in {staging.back_up(target)}")
+            self.done.append(f"{target}: changed; the former one is in {staging.back_up(target)}")
         elif before:
-            self.done.append(f"{target}: new; what {before.path.name} was is in {staging.back_up(before.path)}")
+            self.done.append(f"{target}: new; the former {before.path.name} is in {staging.back_up(before.path)}")
         else:
             self.done.append(f"{target}: new")
         if os.path.lexists(target) and not (before and before.path == target):
-            self.done.append(f"{target}: what was there before is in {staging.back_up(target)}")
+            self.done.append(f"{target}: the former one is in {staging.back_up(target)}")
 
     def _ask(self, network: Network) -> None:
-        """Have the plugin itself judge the configuration, as the runtime would."""
+        """Let the plugin itself check the configuration, as the runtime would."""
         place = next(each for each in self._plan.places if each.conf_dir == network.target.parent)
-        if os.geteuid() == 0:  # else it would say that it is not
+        if os.geteuid() == 0:  # otherwise it would refuse as not root
             said = program.status(self._started[place.bin_dir], confdir.alone(network.document), place.runtime.bin_dirs)
             if said:
-                self.warnings.append(f"no pod can be served now: {said}")
+                self.warnings.append(f"the plugin cannot serve a pod now: {said}")
 
 
 def _fingerprint(folder: Path) -> str:
@@ -201,13 +201,13 @@ def _first(conf_dir: Path) -> NetworkFile | None:
 
 
 def _about_runtimes(planned: Plan, new_folders: list[Path]) -> Iterator[str]:
-    """What each runtime does now: where it looks, the configuration that it takes, and what it needs to notice."""
+    """What each runtime does now: where it looks, which configuration it uses, and whether it needs a restart."""
     for place in planned.places:
         first = _first(place.conf_dir)
         name = first.path.name if first else "nothing"
         yield (
-            f"{place.runtime.name}: plugins in {place.bin_dir}, configurations in {place.conf_dir}, of which it takes "
-            f"the first in alphabetical order, {name}; {_restart(place, new_folders)}"
+            f"{place.runtime.name}: plugins in {place.bin_dir}, configurations in {place.conf_dir}; it uses the first "
+            f"in alphabetical order, {name}; {_restart(place, new_folders)}"
         )
 
 
@@ -221,17 +221,18 @@ def _restart(place: Place, new_folders: list[Path]) -> str:
 
 
 def _about_others(planned: Plan, before: dict[Path, NetworkFile | None]) -> Iterator[str]:
-    """Configurations of others that were first, or still are."""
+    """Other configurations that were the first, or still are."""
     for network in planned.networks:
         folder = network.target.parent
         first, former = _first(folder), before[folder]
         if first and first.path != network.target:
             yield (
-                f"WARNING: {first} sorts before {network.target.name} and is what new pods get: "
-                "to have them wired by this plugin, move it away"
+                f"WARNING: {first} sorts before {network.target.name}, so new pods get their network from it: "
+                "to use this plugin, move it away"
             )
         elif former and former.path != network.target and not former.is_ours:
             yield (
-                f"Until now new pods got {former}. They get the network {network.document.get('name')} instead, and "
-                "may not reach the pods that run, which keep theirs. --uninstall puts the old one first again"
+                f"Until now, new pods got {former}. From now on they get the network {network.document.get('name')}, "
+                "and may not reach the pods that are running, which keep theirs. --uninstall makes the old one the "
+                "first again"
             )

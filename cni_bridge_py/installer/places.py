@@ -11,12 +11,12 @@ from cni_bridge_py.node.confdir import PLUGIN
 from cni_bridge_py.node.runtimes import BIN_DIR, CONF_DIR, Runtime
 
 USUAL_BIN_DIRS = (BIN_DIR, *runtimes.PODMAN_BIN_DIRS)
-"""Where the plugin may be left of a runtime that is gone."""
+"""Where the plugin may have been left for a runtime that is gone."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A runtime, and which of the directories where it looks get something."""
+    """A runtime, and the directories, of those where it looks, that we install into."""
 
     runtime: Runtime
     bin_dir: Path
@@ -30,7 +30,7 @@ class Place:
 
 
 def find(bin_dir: Path | None, conf_dir: Path | None) -> list[Place]:
-    """A place for each runtime, or the one that was asked for; says what was found."""
+    """A place for each runtime, or the requested one. Says what was found."""
     if bin_dir and conf_dir:
         return [Place(Runtime("as you said", (bin_dir,), conf_dir), bin_dir)]
     found = runtimes.find()
@@ -40,7 +40,7 @@ def find(bin_dir: Path | None, conf_dir: Path | None) -> list[Place]:
     if not places:
         bins, confs = bin_dir or BIN_DIR, conf_dir or CONF_DIR
         say(f"No container runtime was found: most look for plugins in {BIN_DIR} and for configurations in {CONF_DIR}")
-        return [Place(Runtime("whatever comes", (bins,), confs), bins)]
+        return [Place(Runtime("a runtime that comes later", (bins,), confs), bins)]
     return [
         replace(each, runtime=_overridden(each.runtime, bin_dir, conf_dir), elsewhere=_elsewhere(each, conf_dir))
         for each in places
@@ -48,7 +48,7 @@ def find(bin_dir: Path | None, conf_dir: Path | None) -> list[Place]:
 
 
 def find_all(bin_dir: Path | None, conf_dir: Path | None) -> tuple[list[Path], list[Path]]:
-    """All directories where an installation may have left plugins and configurations."""
+    """All directories where an earlier installation may have put plugins and configurations."""
     known = runtimes.find().runtimes
     bins = [folder for each in known for folder in each.bin_dirs]
     confs = [each.conf_dir for each in known]
@@ -70,7 +70,7 @@ def _elsewhere(place: Place, conf_dir: Path | None) -> str:
 
 
 def _best(folders: tuple[Path, ...]) -> Path:
-    """Of the directories where a runtime looks, the one with this plugin, or else with any, or else the first."""
+    """Of the directories where a runtime looks: the one with this plugin, else one with any plugin, else the first."""
     with_ours = [folder for folder in folders if (folder / PLUGIN).exists()]
     with_any = [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
     return [*with_ours, *with_any, *folders][0]

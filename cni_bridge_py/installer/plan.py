@@ -1,4 +1,4 @@
-"""What installing is to do to a node, and what is wrong with that: found out before anything is changed."""
+"""Plans an installation: what it will change, and what is wrong with that, before anything is changed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from cni_bridge_py.node.confdir import PLUGIN, Json, NetworkFile
 from cni_bridge_py.node.forwarding import Blocker
 
 SINGLE, LIST, FIREWALL = "10-bridge.conf", "10-bridge.conflist", "10-bridge-firewall.conflist"
-"""The shipped configurations, by what they are for: alone, for runtimes that take lists alone, behind FORWARD DROP."""
+"""The shipped configurations: the usual one, a list for runtimes that need one, and one for nodes that drop packets."""
 
 USUAL_MTU = 1500
-"""Bytes, of Ethernet; an uplink with less has something around its packets, as a VPN has."""
+"""Bytes; Ethernet's. An uplink with less, such as a VPN's, wraps its packets in something."""
 
 PACKAGE = "containernetworking-plugins"
 """Debian's package with the reference plugins, which puts them into /usr/lib/cni."""
@@ -34,7 +34,7 @@ PACKAGE = "containernetworking-plugins"
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Nothing asked for keeps what is there."""
+    """The options. Without an option, what is there is kept."""
 
     shipped: Path
     bin_dir: Path | None
@@ -48,15 +48,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Network:
-    """What a configuration directory is to hold."""
+    """The configuration for one configuration directory."""
 
     target: Path
     document: Json
     content: bytes
     before: NetworkFile | None
-    """The configuration of ours that is there, under this name or another."""
+    """Our present configuration, under this name or another."""
     because: list[str]
-    """Why it is as it is, where nobody asked for that: a line each."""
+    """The reasons for what we chose ourselves, line by line."""
 
     @property
     def is_new(self) -> bool:
@@ -74,7 +74,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Plan:
-    """The places, what their configurations are to be, and what a person should know."""
+    """The places, their configurations, and what a person should know."""
 
     places: list[Place]
     networks: list[Network]
@@ -82,7 +82,7 @@ class Plan:
 
 
 def find_places(options: Options) -> list[Place]:
-    """Where something is to be installed. Raises Refused where that cannot be written."""
+    """The places to install into. Raises Refused if we cannot write there."""
     found = places.find(options.bin_dir, options.conf_dir)
     for place in found:
         need_writable(place.bin_dir, "--bin-dir")
@@ -92,7 +92,7 @@ def find_places(options: Options) -> list[Place]:
 
 
 def make(options: Options, found: list[Place]) -> Plan:
-    """Find out what is to be done. Raises Refused where pods would suffer from it, unless that is forced."""
+    """Plan the installation. Raises Refused if it would harm pods, unless --force was given."""
     asked = document.read_subnets(options.subnets)
     mtu = document.read_mtu(options.mtu)
     blockers = forwarding.blockers() if os.geteuid() == 0 else []
@@ -116,7 +116,7 @@ def make(options: Options, found: list[Place]) -> Plan:
         plan.warnings.extend(_list_warnings(network, here))
         plan.warnings.extend(_forward_warnings(network, blockers))
     if faults and not options.force:
-        raise Refused("\n".join([*faults, "nothing was changed; --force installs it all the same"]))
+        raise Refused("\n".join([*faults, "nothing was changed; --force installs it anyway"]))
     plan.warnings.extend(faults)
     return plan
 
@@ -146,7 +146,7 @@ def _network(
         changed = document.with_mtu(changed, mtu)
     elif not before and (uplink := subnets.uplink_mtu()) and uplink[1] < USUAL_MTU:
         changed = document.with_mtu(changed, uplink[1])
-        because.append(f"The pods' MTU is {uplink[1]}, as that of {uplink[0]} (--mtu BYTES changes it)")
+        because.append(f"The pods' MTU is {uplink[1]}, the MTU of {uplink[0]} (--mtu BYTES changes it)")
     if changed != chosen:
         content = document.encode(changed)
     return Network(conf_dir / name, changed, content, before, because)
@@ -155,7 +155,7 @@ def _network(
 def _choose(
     options: Options, before: NetworkFile | None, here: list[Place], blockers: list[Blocker]
 ) -> tuple[str, list[str]]:
-    """The configuration's name, and the reasons where it was chosen here."""
+    """The configuration's name, and the reasons if we chose it."""
     if options.conf:
         return options.conf, []
     needs_list = any(each.runtime.lists_only for each in here)
@@ -164,9 +164,9 @@ def _choose(
     helped = blockers and all(each.heeds_firewall_plugin for each in blockers) and shutil.which("iptables")
     if not before and helped and not _missing(confdir.types(_shipped(options, FIREWALL)), here):
         reasons = "; ".join(map(str, blockers))
-        return FIREWALL, [f"This node drops what is forwarded ({reasons}): {FIREWALL} has it let pods through"]
+        return FIREWALL, [f"This node drops forwarded packets ({reasons}): {FIREWALL} lets pods' packets through"]
     if needs_list:
-        return LIST, [f"podman takes lists alone: {LIST}"]
+        return LIST, [f"podman takes only lists: {LIST}"]
     return SINGLE, []
 
 
@@ -176,7 +176,7 @@ def _shipped(options: Options, name: str) -> Json:
 
 
 def _missing(types: list[str], here: list[Place]) -> dict[str, list[str]]:
-    """The plugins that are named and not there: the names of the runtimes that would not find them."""
+    """The plugins that are missing, with the directories where they should be."""
     missing: dict[str, list[str]] = {}
     for name in types:
         for place in here:
@@ -190,7 +190,7 @@ def _missing_plugins(network: Network, here: list[Place]) -> Iterator[str]:
     for name, folders in _missing(needed, here).items():
         yield (
             f"{network.target.name} needs the plugin {name}, which is not in {'; '.join(dict.fromkeys(folders))}: "
-            f"apt-get install {PACKAGE} has it, in /usr/lib/cni"
+            f"apt-get install {PACKAGE} puts it into /usr/lib/cni"
         )
 
 
@@ -201,14 +201,14 @@ def _delegated(network: Json) -> list[str]:
 
 
 def _faults(network: Network) -> Iterator[str]:
-    """What the plugin itself refuses, and what of the node is in the way."""
+    """What the plugin itself would refuse, and what on the node is in the way."""
     config = network.config
     if not config:
         yield _refusal(network)
         return
     ranges = [each for ranges in (config.ipam.range_sets if config.ipam else []) for each in ranges]
     for line in subnets.in_the_way((IPNetwork(str(each.subnet)) for each in ranges), config.bridge):
-        yield f"{line}: --subnet CIDR names another one"
+        yield f"{line}: choose another one with --subnet CIDR"
 
 
 def _refusal(network: Network) -> str:
@@ -221,7 +221,7 @@ def _refusal(network: Network) -> str:
 
 
 def _bridge_warnings(network: Network) -> Iterator[str]:
-    """What pods of a bridge with another address would get instead of a network."""
+    """Warns of a bridge that has another address, because every ADD would fail."""
     config = network.config
     if not config or not config.is_gateway or config.force_address or not config.ipam:
         return
@@ -230,9 +230,9 @@ def _bridge_warnings(network: Network) -> Iterator[str]:
         wanted = [each for each in gateways if each.version == address.version]
         if wanted and address not in wanted:
             yield (
-                f"the bridge {config.bridge} has the address {address}, and not the pods' gateway {wanted[0]}: "
-                f"every new pod fails with error 104 until: ip address del {address} dev {config.bridge} "
-                f"(which cuts off the pods that use it), or another name as `bridge` in {network.target}"
+                f"the bridge {config.bridge} has the address {address}, not the pods' gateway {wanted[0]}: "
+                f"every new pod will fail with error 104. Run: ip address del {address} dev {config.bridge} "
+                f"(this cuts off the pods that use it), or set another `bridge` in {network.target}"
             )
 
 
@@ -244,7 +244,7 @@ def _gateway(first: Range) -> IPNetwork:
 def _list_warnings(network: Network, here: list[Place]) -> Iterator[str]:
     for place in here:
         if place.runtime.lists_only and network.target.suffix != ".conflist":
-            yield f"{place.runtime.name} takes lists alone, and {network.target.name} is none: --conf {LIST}"
+            yield f"{place.runtime.name} takes only lists, and {network.target.name} is not a list: use --conf {LIST}"
 
 
 def _forward_warnings(network: Network, blockers: list[Blocker]) -> Iterator[str]:
@@ -252,12 +252,14 @@ def _forward_warnings(network: Network, blockers: list[Blocker]) -> Iterator[str
         blockers = [each for each in blockers if not each.heeds_firewall_plugin]
     bridge = confdir.ours(network.document).get("bridge", "cni0")
     for each in blockers:
-        yield f"pods reach nothing beyond this node, unless a rule accepts that: {each}. " + _way_out(each, bridge)
+        yield f"pods reach nothing beyond this node, unless a rule accepts their packets: {each}. " + _way_out(
+            each, bridge
+        )
 
 
 def _way_out(blocker: Blocker, bridge: str) -> str:
     if blocker.heeds_firewall_plugin:
-        return f"--conf {FIREWALL} has it let pods through, with the plugin firewall of {PACKAGE}"
+        return f"--conf {FIREWALL} lets them through, with the plugin firewall of {PACKAGE}"
     chain = f"{blocker.family} {blocker.table} {blocker.chain}"
     return (
         f"nft insert rule {chain} iifname {bridge} accept; "

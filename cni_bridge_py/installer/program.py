@@ -1,4 +1,4 @@
-"""A program that is to be installed: whether it starts here, and why not."""
+"""Checks a program before it is installed: whether it starts here, and if not, why."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MACHINES = {3: "i386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "x86_64", 183:
 """elf.h: e_machine, and what `uname -m` calls it."""
 
 CODE_CHANGES = (PLUGIN_NOT_AVAILABLE, LIMITED_CONNECTIVITY, NOT_PERMITTED)
-"""What STATUS says of the node as it is now, rather than of the configuration."""
+"""The codes with which STATUS reports a problem of the node, not of the configuration."""
 
 SECONDS = 60
 
 
 def need_start(program: Path, option: str) -> None:
-    """Raise Refused, with the reason and the option that helps, where the plugin does not answer for its version."""
+    """If the plugin does not answer VERSION, raise Refused with the reason and the option that helps."""
     try:
         done = _call(program, "VERSION", {}, [])
     except OSError as error:
@@ -35,7 +35,7 @@ def need_start(program: Path, option: str) -> None:
 
 
 def status(program: Path, config: dict[str, Any], bin_dirs: Iterable[Path]) -> str:
-    """What the plugin says against the node as it is, or nothing. Raises Refused for a fault of the configuration."""
+    """The problem of the node that the plugin reports, or nothing. Raises Refused if the configuration is wrong."""
     done = _call(program, "STATUS", config | {"cniVersion": "1.1.0"}, bin_dirs)
     if done.returncode == 0:
         return ""
@@ -70,7 +70,7 @@ def _call(
 
 def _why_not_started(program: Path, error: OSError, option: str) -> str:
     if os.statvfs(program).f_flag & os.ST_NOEXEC:
-        return f"{program.parent} is on a file system that starts no programs (noexec): {option} names another place"
+        return f"{program.parent}: the file system runs no programs (noexec): choose another place with {option}"
     with program.open("rb") as file:
         header = file.read(20)
     machine = MACHINES.get(int.from_bytes(header[18:20], "little"), "another processor")

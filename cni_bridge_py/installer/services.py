@@ -1,4 +1,4 @@
-"""What the services of this node get: word to leave pods' links alone, and a unit that mends what they broke."""
+"""Configures other services of this node to leave pods' links alone, and a unit that mends what they break."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cni_bridge_py.node.confdir import PLUGIN
 SYSTEMD = Path("/etc/systemd/system")
 UNIT = SYSTEMD / f"{PLUGIN}-mend.service"
 RELOADED = ("nftables", "firewalld", "systemd-networkd", "NetworkManager")
-"""Services that flush rules or take links when they are reloaded."""
+"""Services that flush rules or take links over when they are reloaded."""
 
 RUNNING = Path("/run/systemd/system")
-"""sd_booted(3): there where systemd runs."""
+"""It exists if systemd runs (sd_booted(3))."""
 
 
 def files(shipped: Path, command: Path, bridges: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    """The files for the services that are on this node, and what is in them.
+    """The files for the services of this node, and their contents.
 
     `shipped` is conf/ of the checkout, `command` the command for people, `bridges` those of the networks installed.
     """
@@ -48,7 +48,7 @@ def installed(command: Path) -> list[Path]:
 
 
 def take_notice(paths: Iterable[Path]) -> Iterator[str]:
-    """Have the services that run read their files again; a line for what they refuse."""
+    """Let the running services read their files again; return a line for each failure."""
     paths = list(paths)
     commands = []
     if UNIT in paths and shutil.which("systemctl"):  # other packages make the directory as well
@@ -77,7 +77,7 @@ def _is_active(service: str) -> bool:
 
 
 def _failure(command: list[str]) -> str:
-    """Why a command failed; empty where it did not."""
+    """Why a command failed; empty if it did not."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""New files, whole or not at all: each is written beside the one it replaces, and all are put in place at the end."""
+"""Replaces all files or none: each is written beside the one that it replaces, and all are renamed at the end."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cni_bridge_py.installer import Refused, say
 from cni_bridge_py.node.confdir import BACKUP
 
 MARK = ".cni-bridge-py-"
-"""How the names of everything begin that is not in place yet. Those of earlier versions' bundles began so, too."""
+"""The prefix of names that are not in place yet. Directories of earlier versions had it, too."""
 
 SECONDS = 10
-"""How long a program that is being replaced is waited for."""
+"""How long to wait for a program that is being replaced."""
 
 
 class Staging:
     """A change of files in some directories, by one process at a time.
 
-    As a context manager: entering it locks the directories, which are made where they are missing; `commit` makes
-    the change; leaving it without that leaves everything as it was. Where the process is killed in between, the next
-    one that locks the directories takes away what was staged.
+    As a context manager: entering it makes the directories if they are missing, and locks them. `commit` makes the
+    change. Leaving it without `commit` leaves everything as it was. If the process is killed, the next one that locks
+    the directories removes what was staged.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -54,7 +54,7 @@ class Staging:
         self._leave()
 
     def copy(self, source: Path, target: Path) -> Path:
-        """Stage a program; where it is until `commit`."""
+        """Stage a program; return where it is until `commit`."""
         staged = self._new(target)
         with _about(target):
             shutil.copyfile(source, staged)
@@ -92,14 +92,14 @@ class Staging:
             staged.symlink_to(to)
 
     def back_up(self, path: Path) -> Path:
-        """Give a file a second name, by which no runtime picks it up and under which it stays; that name."""
+        """Keep a file under a second name, which no runtime picks up; return that name."""
         backup = backup_name(path)
         os.link(path, backup)
         self._backups.append(backup)
         return backup
 
     def commit(self, *gone: Path) -> None:
-        """Put in place what was staged, in that order, and take away the files of `gone`."""
+        """Put what was staged into place, in order, and remove the files in `gone`."""
         while self._staged:
             staged, target = self._staged[0]
             with _about(target):
@@ -145,7 +145,7 @@ def _about(target: Path) -> Iterator[None]:
 
 
 def backup_name(path: Path) -> Path:
-    """A name beside `path` that ends in none of .conf, .conflist and .json, and that nothing has."""
+    """An unused name beside `path` that does not end in .conf, .conflist or .json."""
     first = path.with_name(f"{path.name}{BACKUP}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     number, backup = 1, first
     while os.path.lexists(backup):
@@ -154,7 +154,7 @@ def backup_name(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory with all that is in it, if it is there."""
+    """Remove a file, or a directory with its contents, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -162,7 +162,7 @@ def remove(path: Path) -> None:
 
 
 def remove_when_unused(folder: Path) -> bool:
-    """Remove a directory of programs once none of them runs; whether it is gone."""
+    """Remove a directory of programs as soon as none of them runs; return whether it is gone."""
     until = time.monotonic() + SECONDS
     while any(program.is_relative_to(folder) for program in _running()):
         if time.monotonic() > until:
@@ -189,7 +189,7 @@ def _running() -> Iterator[Path]:
         try:
             yield Path(os.readlink(process / "exe"))
         except OSError:
-            continue  # it ended meanwhile, or has none
+            continue  # the process has ended, or has no executable
 
 
 def _lock(folder: Path, locks: ExitStack) -> None:
@@ -198,7 +198,7 @@ def _lock(folder: Path, locks: ExitStack) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say(f"Another install.sh is at work in {folder}: waiting for it")
+        say(f"Another install.sh is running in {folder}: waiting for it")
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 

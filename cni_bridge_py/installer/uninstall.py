@@ -1,4 +1,4 @@
-"""Uninstalling: the plugin, its configuration and its command go; what pods use stays unless it is to be purged."""
+"""Uninstalls the plugin, its configuration and its command. What pods use stays, unless --purge is given."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from cni_bridge_py.node.confdir import PLUGIN, NetworkFile
 from cni_bridge_py.wiring import names
 
 OWN_BYTES = b"cni_bridge_py"
-"""In every executable that is this plugin: the package's name."""
+"""The package's name, which is in every executable of this plugin."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for."""
+    """The options."""
 
     shipped: Path
     bin_dir: Path | None
@@ -40,9 +40,9 @@ class Options:
 
 
 def uninstall(options: Options) -> None:
-    """Take away what was installed, and say what stays. Raises Refused where that takes other rights."""
+    """Remove what was installed, and say what stays. Raises Refused if we lack the rights."""
     if options.purge and os.geteuid() != 0:
-        raise Refused("--purge takes away links and rules, which takes root: run it as root (sudo ./install.sh ...)")
+        raise Refused("--purge takes away links and rules, which needs root: run it as root (sudo ./install.sh ...)")
     bins, confs = places.find_all(options.bin_dir, options.conf_dir)
     programs = [path for folder in bins for path in _programs(folder)]
     command = list(_of_people(options.prefix))
@@ -52,7 +52,7 @@ def uninstall(options: Options) -> None:
         need_writable(path.parent)
     networks = [network for each in [*files, *backups] for network in _networks(each)]
     left = Left(networks)
-    # The configuration before the plugin: no pod is ever sent to a plugin that is gone.
+    # The configuration before the plugin, so that no runtime ever calls a plugin that is gone.
     for file in files:
         _remove_configuration(file, options, bool(left.lines()))
     for path in [*programs, *command]:
@@ -70,7 +70,7 @@ def uninstall(options: Options) -> None:
             remove(path)
             say(f"Removed {path}")
     elif lines := [*left.lines(), *_backup_lines(confs, backups)]:
-        say("What stays (--uninstall --purge takes it, too):")
+        say("What stays (--uninstall --purge removes it, too):")
         for line in lines:
             say(f"  {line}")
     if not (files or programs or command or (options.purge and backups)):
@@ -79,11 +79,11 @@ def uninstall(options: Options) -> None:
         if files and (first := next(iter(confdir.files(folder)), None)):
             say(f"New pods in {folder} get their network from {first}")
         elif files:
-            say(f"{folder} has no configuration now: pods neither start nor stop until there is one")
+            say(f"{folder} has no configuration now: pods cannot start or stop until there is one")
 
 
 def _programs(folder: Path) -> Iterator[Path]:
-    """What is ours in a directory of plugins: the executable, links to it, and what earlier versions left."""
+    """Our files in a directory of plugins: the executable, links to it, and what earlier versions left."""
     plugin = folder / PLUGIN
     is_ours = _is_ours(plugin)
     for each in sorted(folder.glob("*")):
@@ -111,7 +111,7 @@ def _of_people(prefix: Path) -> Iterator[Path]:
 
 
 def _remove_configuration(file: NetworkFile, options: Options, something_stays: bool) -> None:
-    """Remove a configuration, or set it aside: it was changed by hand, or --purge is to know from it what stays."""
+    """Remove a configuration, or keep a backup: if it was changed by hand, or if a later --purge will need it."""
     if options.purge or (not something_stays and document.is_unchanged(file.document, options.shipped)):
         remove(file.path)
         say(f"Removed {file.path}")
@@ -125,7 +125,7 @@ def _networks(file: NetworkFile) -> Iterator[NetworkConfig]:
     try:
         yield read_config_for_delete(confdir.alone(file.document), {})
     except CniError:
-        return  # nothing was ever made with it
+        return  # no pod was ever made with it
 
 
 def _backup_lines(confs: list[Path], earlier: list[NetworkFile]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _backup_lines(confs: list[Path], earlier: list[NetworkFile]) -> Iterator[str
 
 
 class Left:
-    """What networks of ours have on this node: pods, bridges, rules and leases."""
+    """What our networks have on this node: pods, bridges, rules and leases."""
 
     def __init__(self, networks: list[NetworkConfig]) -> None:
         self._networks = {each.name: each for each in networks}
@@ -156,24 +156,24 @@ class Left:
         return [name for name, mac in found if names.is_host_veth(network, name, mac or "")]
 
     def lines(self) -> list[str]:
-        """What is there and why, a line each."""
+        """What stays and why, line by line."""
         return [*self._pod_lines(), *self._shared_lines()]
 
     def _pod_lines(self) -> Iterator[str]:
         for network, veths in self._veths.items():
             if veths:
                 yield (
-                    f"{len(veths)} pods of the network {network}, which keep their network and cannot be stopped by a "
-                    "runtime without plugin: install again, stop them, and then uninstall"
+                    f"{len(veths)} pods of the network {network}: they keep their network, but no runtime can stop "
+                    "them without the plugin: install it again, stop them, and then uninstall"
                 )
 
     def _shared_lines(self) -> Iterator[str]:
         for bridge in self._own_bridges():
-            yield f"the bridge {bridge}, as pods or you may use it"
+            yield f"the bridge {bridge}, because pods or you may use it"
         for _, family in self._tables:
-            yield f"the table {family} {TABLE} of nftables, by which pods that run are masqueraded or guarded"
+            yield f"the nftables table {family} {TABLE}, which running pods may need"
         for folder in self._leases:
-            yield f"the leases in {folder}, as pods or another plugin may have them"
+            yield f"the leases in {folder}, because pods or another plugin may hold them"
 
     def _own_bridges(self) -> list[str]:
         return [
@@ -183,19 +183,19 @@ class Left:
         ]
 
     def purge(self) -> None:
-        """Take all of it away."""
+        """Remove all of it."""
         with IPRoute() as kernel:
             for network, veths in self._veths.items():
                 for veth in veths:
                     _delete(kernel, ifname=veth)
                 if veths:
-                    say(f"{len(veths)} pods of the network {network} have no network any more")
+                    say(f"{len(veths)} pods of the network {network} no longer have a network")
             for bridge in self._own_bridges():
                 ports = [
                     each.get("ifname") for each in kernel.get_links() if each.get("master") == self._bridges[bridge]
                 ]
                 if ports:
-                    say(f"The bridge {bridge} stays: {', '.join(ports)} is plugged into it, which is not ours")
+                    say(f"The bridge {bridge} stays: {', '.join(ports)} is plugged into it, and is not ours")
                 else:
                     _delete(kernel, index=self._bridges[bridge])
                     say(f"Removed the bridge {bridge}")

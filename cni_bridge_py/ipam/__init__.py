@@ -1,4 +1,4 @@
 """Addresses: which are free, and who holds which.
 
-Nothing here knows of links. Whether a pod is still there, callers say.
+Nothing here knows about links: callers say whether a pod is still there.
 """

@@ -11,11 +11,11 @@ from cni_bridge_py.cni.errors import DECODE_FAILURE, LIMITED_CONNECTIVITY, PLUGI
 from cni_bridge_py.cni.result import NEWEST, VERSIONS, IPConfig, Result, decode
 
 DHCP = "dhcp"
-"""The plugin that gives its lease back through the pod's interface; others are asked when that is gone."""
+"""The plugin that gives its lease back through the pod's interface. Others are called after the interface is gone."""
 
 
 class Delegated:
-    """What HostLocal is, by running another plugin with our own parameters and configuration."""
+    """The same interface as HostLocal, by running another plugin with our own parameters and configuration."""
 
     def __init__(self, plugin: str, path: list[str], config: bytes) -> None:
         self.needs_interface = plugin == DHCP
@@ -30,15 +30,15 @@ class Delegated:
         pass
 
     def need_plugin(self) -> None:
-        """See that there is such a plugin, before anything is made for it. Raises CniError 4 or 7."""
+        """Check that the plugin exists, before anything is made. Raises CniError 4 or 7 if not."""
         delegate.find(self._plugin, self._path)
 
     def is_unused(self) -> bool:
-        """Whether anything is held only the plugin knows."""
+        """False: only the plugin knows whether anything is held."""
         return False
 
     def add(self) -> Result:
-        """Get addresses. Raises CniError; what it holds then goes with `delete`."""
+        """Get addresses. Raises CniError; `delete` releases what the plugin holds then."""
         answer = self._run("ADD")
         try:
             version = strictjson.find(answer, "cniVersion") or NEWEST
@@ -46,7 +46,7 @@ class Delegated:
                 raise ValueError(f"unsupported CNI result version {version!r}")
             result = decode(answer)
             if not result.ips:
-                raise ValueError("IPAM plugin returned missing IP config: there are no addresses in it")
+                raise ValueError("IPAM plugin returned missing IP config: its result has no addresses")
         except ValueError as error:
             msg = f"plugin {self._plugin}: its result cannot be used: {error}"
             raise CniError(DECODE_FAILURE, msg) from None
@@ -57,18 +57,18 @@ class Delegated:
         self._run("DEL")
 
     def confirm(self, ips: list[IPConfig]) -> None:
-        """Whether they are still held only the plugin knows."""
+        """Do nothing: only the plugin knows whether they are still held."""
 
     def check(self, ips: list[IPConfig]) -> None:
         """Ask whether the addresses are held. Raises CniError."""
         self._run("CHECK")
 
     def gc(self, is_valid: Callable[[str, str], bool]) -> None:
-        """Have the plugin collect its own: the valid attachments are in the configuration."""
+        """Let the plugin do its own GC: the valid attachments are in the configuration."""
         self._run("GC")
 
     def status(self) -> None:
-        """Ask whether addresses can be had. Raises CniError 50 where there is no such plugin, or what it says."""
+        """Ask for the plugin's STATUS. Raises CniError 50 if there is no such plugin, else the plugin's own error."""
         try:
             self._run("STATUS")
         except CniError as error:

@@ -1,6 +1,6 @@
 """host-local: addresses from ranges in the configuration, leases in files on this node.
 
-Works in this process what the reference's `host-local` does in one of its own, on the same files.
+It does in this process, on the same files, what the reference's `host-local` does in a process of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cni_bridge_py.ipam.leases import LeaseStore, read_text
 from cni_bridge_py.ipam.ranges import Range, RangeSet, candidates, describe, find, free, size
 
 RESOLV_CONF_MAX = 1 << 20
-"""Bytes of a resolv.conf that are read."""
+"""How many bytes of a resolv.conf are read."""
 
 NULL_DEVICE = os.makedev(1, 3)
 """/dev/null, by which one says that there is no DNS (Documentation/admin-guide/devices.txt of the kernel)."""
@@ -36,7 +36,7 @@ NULL_DEVICE = os.makedev(1, 3)
 
 @dataclass(frozen=True)
 class IpamConfig:
-    """`ipam`: where addresses come from. All but `type` are host-local's."""
+    """`ipam`: where addresses come from. All fields but `type` are for host-local."""
 
     type: str
     range_sets: list[RangeSet]
@@ -58,9 +58,9 @@ class Attachment:
 class HostLocal:
     """The addresses of one attachment. As a context manager it holds the network's lock.
 
-    `is_living` tells whether the attachment with a key exists. It is asked only when there is no address left, and what
-    the dead hold is reclaimed then. `attached` tells the keys and addresses of all attachments that exist. It is asked
-    only when the store is new, since it may not be the first: then these keep their addresses.
+    `is_living` tells whether the attachment with a key exists. It is called only when no address is left, and then the
+    addresses of dead attachments are released. `attached` yields the keys and addresses of all attachments that exist.
+    It is called only if the store is new: somebody may have deleted the former one, and pods must keep their addresses.
     """
 
     needs_interface = False
@@ -87,20 +87,20 @@ class HostLocal:
         self._store.__exit__(kind, error, trace)
 
     def is_unused(self) -> bool:
-        """Whether there is no store, so that nothing can be held, nor need a lock be made to give it back."""
+        """Whether there is no store. Then nothing is held, and there is no need to make a lock to release anything."""
         try:
             os.stat(self._store.path)
         except FileNotFoundError:
             return True
         except OSError:
-            pass  # where it cannot be seen, the lock will tell why
+            pass  # if we cannot look, taking the lock will say why
         return False
 
     def add(self) -> Result:
-        """Claim one address from each range set, a requested one where it is of that set.
+        """Claim one address from each range set: the requested one, if there is one in the set.
 
-        What the attachment held before is dead, and released first. Raises CniError 102 when an address cannot be had,
-        and has claimed none then.
+        Whatever the attachment held before is dead, and is released first. Raises CniError 102 if an address is not
+        available, and then claims none.
         """
         path = self._config.resolv_conf
         dns = read_resolv_conf(path) if path else {}
@@ -116,9 +116,9 @@ class HostLocal:
         return Result([], ips, self._config.routes, dns)
 
     def delete(self, ips: list[IPConfig]) -> None:
-        """Release whatever the attachment holds; nothing held is no error.
+        """Release whatever the attachment holds. It is no error if it holds nothing.
 
-        `ips` are those of its prevResult: where to look first for leases that another plugin wrote.
+        `ips` are from its prevResult: they are where to look first for leases that another plugin wrote.
         """
         missing = max(len(self._config.range_sets), 1) - len(self.held())
         self._store.release_attachment(self._attachment.key)
@@ -128,7 +128,7 @@ class HostLocal:
             self._release(self._store.foreign())
 
     def _release(self, ips: list[str]) -> int:
-        """Release those of `ips` whose leases say that they are the attachment's; return how many were."""
+        """Release those of `ips` whose leases name the attachment; return how many."""
         mine = self._mine(ips)
         for ip in mine:
             self._store.release(ip)
@@ -139,7 +139,7 @@ class HostLocal:
         return [ip for ip in ips if self._is_mine(self._store.holder(ip))]
 
     def _is_mine(self, holder: tuple[str, str] | None) -> bool:
-        # Leases of before 2018 have no interface name, those that were written anew the key alone.
+        # Leases from before 2018 have no interface name. Leases that were written again have only the key.
         container_id, ifname = self._attachment.container_id, self._attachment.ifname
         return holder in ((container_id, ifname), (container_id, ""), (self._attachment.key, ""))
 
@@ -148,7 +148,7 @@ class HostLocal:
         return self._store.of_attachment(self._attachment.key)
 
     def confirm(self, ips: list[IPConfig]) -> None:
-        """See that the attachment still holds what `add` gave it: the directory may have been deleted since.
+        """Check that the attachment still holds what `add` gave it: somebody may have deleted the directory since.
 
         Raises CniError 105.
         """
@@ -157,7 +157,7 @@ class HostLocal:
     def check(self, ips: list[IPConfig]) -> None:
         """See that the attachment holds the lease of each of its addresses, and one at least.
 
-        Raises CniError 105 that names the first one missing or another's.
+        Raises CniError 105, which names the first lease that is missing or belongs to another attachment.
         """
         ours = [str(ip.address.ip) for ip in ips if self._may_give(ip.address.ip)]
         for ip in ours:
@@ -166,10 +166,10 @@ class HostLocal:
             raise self._no_lease(f"there is none in {self._store.path}")
 
     def gc(self, is_valid: Callable[[str, str], bool]) -> None:
-        """Release what attachments hold that are not valid, whoever wrote their leases, which say whose they are.
+        """Release what attachments that are not valid hold, whichever plugin wrote the leases.
 
-        `is_valid` takes container id and interface name. The latter is empty in leases of before 2018, and in those
-        that were written anew, where the attachment's key stands for the container id.
+        `is_valid` takes a container id and an interface name. The interface name is empty in leases from before 2018,
+        and in leases that were written again; these have the attachment's key in place of the container id.
         """
         for key in self._store.attachments():
             if not is_valid(*self._store.owner(key)):
@@ -180,9 +180,9 @@ class HostLocal:
                 self._store.release(ip)
 
     def status(self) -> None:
-        """See that an ADD would get its addresses; looks only, and takes no lock.
+        """Check that an ADD would get its addresses. Changes nothing, and takes no lock.
 
-        Raises CniError 50 that says why not.
+        Raises CniError 50, which says why not.
         """
         try:
             self._need_room()
@@ -202,14 +202,14 @@ class HostLocal:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: {folder} is not writable")
         space = os.statvfs(folder)
-        # A file system that counts no inodes (btrfs) has 0 of 0.
+        # A file system that does not count inodes (btrfs) reports 0 of 0.
         if not space.f_bavail or (space.f_files and not space.f_favail):
             raise CniError(PLUGIN_NOT_AVAILABLE, f"ipam.dataDir: there is no room left in {folder}")
 
     def _need_address(self) -> None:
         for ranges in self._config.range_sets:
             taken = self._store.taken(ranges[0].version)
-            # More files than addresses is the only way to be full, and nearly never so.
+            # The range can only be full if there are as many files as addresses, which is rare.
             if len(taken) >= size(ranges) and self._is_full(ranges, taken):
                 raise CniError(PLUGIN_NOT_AVAILABLE, *self._exhausted(ranges))
 
@@ -217,16 +217,16 @@ class HostLocal:
         return any(find(ranges, ip) for ranges in self._config.range_sets)
 
     def _chosen(self) -> list[IPAddress | None]:
-        """The requested address of each range set, None where any will do."""
+        """The requested address of each range set, or None if any address will do."""
         requested = self._config.requested
         chosen = [next((ip for ip in requested if find(ranges, ip)), None) for ranges in self._config.range_sets]
         if left := [ip for ip in requested if ip not in chosen]:
             every = "; ".join(describe(ranges) for ranges in self._config.range_sets)
-            msg = f"failed to allocate all requested IPs: {' '.join(map(str, left))}: not to be given out from {every}"
+            msg = f"failed to allocate all requested IPs: {' '.join(map(str, left))}: cannot be given out from {every}"
             ranges = [each for one_set in self._config.range_sets for each in one_set]
             if gateway := next((ip for ip in left for each in ranges if ip == each.address(each.gateway)), None):
                 msg += f": requested ip {gateway} is subnet's gateway"
-            raise CniError(NO_ADDRESS, msg, "each range set gives one address, and never the gateway")
+            raise CniError(NO_ADDRESS, msg, "each range set gives out one address, and never the gateway")
         return chosen
 
     def _claim(self, position: int, wanted: IPAddress | None) -> IPConfig:
@@ -248,7 +248,7 @@ class HostLocal:
             each = find(ranges, wanted)
             return self._take(position, each, int(wanted)) if each else None
         last = self._store.last_reserved(position)
-        # The next one is free nearly always; where it is not, one look at the directory spares many tries.
+        # The next address is nearly always free. If not, reading the directory once saves many attempts.
         for each, value in islice(candidates(ranges, last), 1):
             if claimed := self._take(position, each, value):
                 return claimed
@@ -258,7 +258,7 @@ class HostLocal:
         return None
 
     def _take(self, position: int, each: Range, value: int) -> IPConfig | None:
-        """Claim one address, if nobody has it."""
+        """Claim one address, if it is free."""
         ip = str(each.address(value))
         if not self._store.claim(ip, self._attachment.container_id, self._attachment.ifname, self._attachment.key):
             return None
@@ -273,7 +273,7 @@ class HostLocal:
                 self._store.release_attachment(key)
 
     def _is_full(self, ranges: RangeSet, taken: set[bytes]) -> bool:
-        """Whether no address is free or held by the dead."""
+        """Whether every address is held by an attachment that exists."""
         if next(free(ranges, None, taken), None):
             return False
         return not self._store.ownerless() and all(self._is_living(key) for key in self._store.attachments())
@@ -281,7 +281,7 @@ class HostLocal:
     def _exhausted(self, ranges: RangeSet) -> tuple[str, str]:
         return (
             f"no IP addresses available in range set: {describe(ranges)}",
-            f"every one has a lease in {self._store.path}; delete pods, or widen the range",
+            f"every address has a lease in {self._store.path}; delete pods, or widen the range",
         )
 
     def _check_holder(self, ip: str) -> None:
@@ -298,11 +298,11 @@ class HostLocal:
 
 def _who(holder: tuple[str, str] | None) -> str:
     container_id, ifname = holder or ("", "")
-    return f"container {container_id}, interface {ifname}" if container_id else "something that is no lease"
+    return f"container {container_id}, interface {ifname}" if container_id else "something that is not a lease"
 
 
 def preview(range_sets: list[RangeSet]) -> list[IPConfig]:
-    """The addresses that the first attachment of an unused network gets; claims nothing."""
+    """The addresses that the first attachment of an unused network would get. Claims nothing."""
     return [_ip_config(*next(candidates(ranges, None))) for ranges in range_sets]
 
 

@@ -2,18 +2,18 @@
 
     <dataDir>/<network>/<ip>                        container id CRLF interface name: who holds <ip>
     <dataDir>/<network>/last_reserved_ip.<n>        the address given out last from range set <n>
-    <dataDir>/<network>/lock                        flock(2) on this one guards all of the above; it holds the names of
-                                                    the nodes whose pods' leases are all here
+    <dataDir>/<network>/lock                        flock(2) on this file protects all of the above; it holds the names
+                                                    of the nodes that have all their leases here
     <dataDir>/<network>/.attachments/<key>/<ip>@<node>   ours alone: the same file, hard-linked
 
-A node is a network namespace, since a boot (kernel.netns.identity): others may use the same directory.
+A node is one network namespace of one boot (kernel.netns.identity): several nodes may share the directory.
 
-A lease of ours is written under `.attachments` first and then linked to its place: link(2) is the atomic claim, so
-that no lease is ever seen half-written, and an attachment's leases are found without reading all the others. The
-reference, which walks the whole tree and compares contents, sees and removes both names.
+We write a lease under `.attachments` first, and then link it to its place. link(2) is the atomic claim, so nobody sees
+a half-written lease, and we find an attachment's leases without reading all the others. The reference walks the whole
+tree and compares contents, so it sees and removes both names.
 
-Files are readable for all, as the reference's are, but for the lock: who can open a file can hold its lock. What is
-there under those names and is no regular file is never followed, waited for, or taken for a lease of anybody.
+Everybody may read the files, as with the reference, except the lock: a process that can open a file can also lock it.
+If something under these names is not a regular file, we do not follow it, wait for it, or take it for a lease.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from cni_bridge_py.kernel.netns import identity
 
 INDEX = ".attachments"
 LARGEST_LEASE = 1 << 17
-"""Bytes. A container id comes through the environment, where a variable has room for as many."""
+"""Bytes. A container id comes from the environment, and this is the longest that a variable can be."""
 
 PART = 4096
-"""Bytes of a file that are read at once."""
+"""How many bytes of a file are read at once."""
 
 LAST_RESERVED = "last_reserved_ip."
 LEADING = frozenset("0123456789abcdef:")
-"""What an address may start with, which no other file of the store does."""
+"""The characters that an address may start with. No other file of the store starts with one."""
 
 AT = "@"
 LARGEST_LOCK = 1 << 16
 """Bytes."""
 
 NO_REGULAR_FILE = (EISDIR, ELOOP, ENXIO)
-"""What open(2) or read(2) says of a directory, a symbolic link, a socket."""
+"""The errors of open(2) or read(2) for a directory, a symbolic link, a socket."""
 
 
 class LeaseStore:
     """One network's leases. As a context manager it holds the network's lock.
 
-    Methods that change something are called with the lock held; what the file system refuses leaves the `with` as
-    CniError 5.
+    Call methods that change something with the lock held. If the file system refuses something, the `with` block
+    raises CniError 5.
     """
 
     def __init__(self, data_dir: str, network: str) -> None:
@@ -70,7 +70,7 @@ class LeaseStore:
         return identity()
 
     def __enter__(self) -> LeaseStore:
-        # Directories and files are to have the modes that they are made with, whoever started us.
+        # Directories and files must have the modes that we give them, whatever umask we inherit.
         self._umask = os.umask(0)
         try:
             while not self._take_lock():
@@ -81,13 +81,13 @@ class LeaseStore:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.umask(self._umask)
-        with suppress(OSError):  # the kernel lets go of it when the process ends
+        with suppress(OSError):  # the kernel releases it when the process ends
             os.close(self._lock)
         if isinstance(error, OSError):
             raise _failed(self.path, error) from None
 
     def _take_lock(self) -> bool:
-        """Take the lock; whether it is still the network's, whose directory may have been deleted meanwhile."""
+        """Take the lock; return whether it is still the network's lock: somebody may have deleted the directory."""
         try:
             self._lock = self._open_lock()
         except FileNotFoundError:
@@ -103,26 +103,26 @@ class LeaseStore:
         return _open(f"{self.path}/lock", os.O_RDONLY | os.O_CREAT, 0o600)
 
     def is_complete(self) -> bool:
-        """Whether `complete` has been called in this directory: else the leases of this node's pods may be gone."""
+        """Whether `complete` has been called in this directory. If not, leases of this node's pods may be missing."""
         return self.node in self._complete_nodes()
 
     def complete(self, attachments: Iterable[tuple[str, str]]) -> None:
-        """Write the leases anew that this node's attachments, as (key, ip), do not have any more."""
+        """Write the leases again that this node's attachments, given as (key, ip), have lost."""
         for key, ip in attachments:
             mine = f"{self.path}/{INDEX}/{key}/{self._entry(ip)}"
             if not _is_written(mine):
-                self.claim(ip, key, "", key)  # whose id only the runtime knows
+                self.claim(ip, key, "", key)  # only the runtime knows the container id
                 continue
             with suppress(FileExistsError):
                 os.link(mine, f"{self.path}/{ip}")
         nodes = dict.fromkeys([*filter(self._is_of_this_boot, self._complete_nodes()), self.node])
-        with suppress(OSError):  # the next ADD does all of it once more
+        with suppress(OSError):  # the next ADD does this again
             _write(f"{self.path}/lock", "".join(f"{node}\n" for node in nodes))
 
     def _complete_nodes(self) -> list[str]:
         try:
             return os.pread(self._lock, LARGEST_LOCK, 0).decode(errors="replace").split()
-        except OSError:  # somebody made it a pipe
+        except OSError:  # somebody put a pipe in its place
             return []
 
     def _entry(self, ip: str) -> str:
@@ -144,13 +144,13 @@ class LeaseStore:
         return True
 
     def taken(self, version: int) -> set[bytes]:
-        """The addresses of an IP version that are given out, whoever did it, in network byte order."""
+        """The addresses of an IP version that any plugin has given out, in network byte order."""
         family = {4: AF_INET, 6: AF_INET6}[version]
         mark = {4: ".", 6: ":"}[version]
         names = [name for name in _entries(self.path) if mark in name and name[0] in LEADING]
         try:
             return {inet_pton(family, name) for name in names}
-        except OSError:  # something is there that is no lease
+        except OSError:  # some file is not a lease
             return {inet_pton(family, name) for name in names if _is_ip(name)}
 
     def last_reserved(self, position: int) -> IPAddress | None:
@@ -158,17 +158,17 @@ class LeaseStore:
         try:
             return parse_ip(_read(f"{self.path}/{LAST_RESERVED}{position}").strip())
         except (OSError, ValueError):
-            return None  # without it round-robin starts afresh, no more
+            return None  # without it, round-robin starts from the beginning
 
     def remember(self, position: int, ip: str) -> None:
-        """Note the address that was given out from a range set, which is claimed even where this cannot be done."""
+        """Note the address that was given out from a range set. It stays claimed even if this fails."""
         with suppress(OSError):
             _write(f"{self.path}/{LAST_RESERVED}{position}", ip)
 
     def attachments(self) -> list[str]:
         """The keys of this node's attachments that hold leases of ours.
 
-        Those that another network namespace of this boot made are left out: their pods cannot be seen from here.
+        Attachments of other network namespaces of this boot are left out, because their pods cannot be seen from here.
         """
         keys = [entry.name for entry in _scan(f"{self.path}/{INDEX}") if entry.is_dir(follow_symlinks=False)]
         return [key for key in keys if not any(map(self._is_elsewhere, _entries(f"{self.path}/{INDEX}/{key}")))]
@@ -183,20 +183,20 @@ class LeaseStore:
         return [_ip_of(entry) for entry in entries if self._is_claimed(key, entry)]
 
     def holder(self, ip: str) -> tuple[str, str] | None:
-        """Container id and interface name of who holds `ip` (no interface name in leases of before 2018).
+        """The container id and interface name that hold `ip` (leases from before 2018 have no interface name).
 
-        Both are empty where there is something else than a lease.
+        Both are empty if there is something else in place of a lease.
         """
         return _holder(f"{self.path}/{ip}")
 
     def owner(self, key: str) -> tuple[str, str]:
-        """Container id and interface name of an attachment in the index; its key alone where no file there tells."""
+        """Container id and interface name of an attachment in the index; its key if no file there has them."""
         folder = f"{self.path}/{INDEX}/{key}"
         told = (_holder(f"{folder}/{ip}") for ip in _entries(folder))
         return next((each for each in told if each and each[0]), (key, ""))
 
     def release_attachment(self, key: str) -> None:
-        """Release what an attachment holds through the index; nothing held is no error."""
+        """Release what an attachment holds through the index. It is no error if it holds nothing."""
         folder = f"{self.path}/{INDEX}/{key}"
         try:
             entries = os.listdir(folder)
@@ -209,7 +209,7 @@ class LeaseStore:
         os.rmdir(folder)
 
     def release(self, ip: str) -> None:
-        """Release an address, whoever wrote its lease; not taken is no error."""
+        """Release an address, whichever plugin wrote its lease. It is no error if it is free."""
         _remove(f"{self.path}/{ip}")
 
     def foreign(self) -> list[str]:
@@ -218,9 +218,9 @@ class LeaseStore:
         return [entry.name for entry in self._leases() if _names(entry) == 1]
 
     def ownerless(self) -> list[str]:
-        """The addresses whose leases are empty: who made them died before writing, where the lock is ours.
+        """The addresses whose leases are empty. If we hold the lock, their writer died before it wrote.
 
-        Without the lock they may be about to be written, or have just gone, which leaves their addresses free as well.
+        Without the lock, somebody may be about to write them, or may have just removed them.
         """
         return [entry.name for entry in self._leases() if not _is_written(entry.path)]
 
@@ -229,10 +229,10 @@ class LeaseStore:
         return [entry for entry in entries if _is_ip(entry.name) and entry.is_file(follow_symlinks=False)]
 
     def _is_claimed(self, key: str, entry: str) -> bool:
-        # Between writing and linking we may have been killed, and the address since given to another.
+        # We may have been killed between writing and linking, and the address may have been given to another pod since.
         mine, lease = f"{self.path}/{INDEX}/{key}/{entry}", f"{self.path}/{_ip_of(entry)}"
         try:
-            # A directory that was restored from a copy (cp -r) has two files that say the same.
+            # A directory that was restored from a copy (cp -r) has two files with the same content.
             return _identity(mine) == _identity(lease) or _read(mine) == _read(lease) != ""
         except FileNotFoundError:
             return False
@@ -255,7 +255,7 @@ def _holder(path: str) -> tuple[str, str] | None:
 
 
 def _ip_of(entry: str) -> str:
-    """The address that an entry of the index is about."""
+    """The address in the name of an index entry."""
     return entry.partition(AT)[0]
 
 
@@ -283,8 +283,8 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _make_directory(path: str) -> None:
-    """Make a directory and those above it, unless they are there; whatever the umask, only root may write there."""
-    # Whatever is there and is no directory is told when it is used as one.
+    """Make a directory and its parents, if they are missing. Whatever the umask, only root may write there."""
+    # If something else has its name, using it as a directory will fail and say so.
     with suppress(FileExistsError):
         try:
             os.mkdir(path, 0o755)
@@ -297,13 +297,13 @@ def _make_directory(path: str) -> None:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """Device and inode: the same for two names of one file."""
+    """Device and inode, which are the same for two names of one file."""
     told = os.stat(path)
     return told.st_dev, told.st_ino
 
 
 def _open(path: str, flags: int, mode: int = 0) -> int:
-    # A pipe would be waited for, a link followed out of the directory.
+    # Without these flags, we would wait for a pipe, and follow a link out of the directory.
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
 
 
@@ -312,10 +312,10 @@ def _read(path: str) -> str:
 
 
 def read_text(file: int, most: int) -> str:
-    """Read `most` bytes of an open file, and close it; what is no UTF-8 is replaced. Raises OSError."""
+    """Read at most `most` bytes of an open file, and close it. Invalid UTF-8 is replaced. Raises OSError."""
     data = b""
     try:
-        # In parts, for a buffer of `most` bytes would be memory to be asked for and given back.
+        # In parts, because a buffer of `most` bytes would have to be allocated and freed.
         while len(data) < most:
             part = os.read(file, min(PART, most - len(data)))
             data += part
@@ -330,7 +330,7 @@ def _write(path: str, text: str) -> None:
     file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     data = text.encode()
     try:
-        while data:  # the last block of a disk takes a part, and says that it is full the next time
+        while data:  # on a nearly full disk, write(2) writes a part first, and fails the next time
             data = data[os.write(file, data) :]
     finally:
         os.close(file)
@@ -345,7 +345,7 @@ def _names(entry: os.DirEntry[str]) -> int:
 
 
 def _is_written(path: str) -> bool:
-    """Whether a lease is there, and whoever made it did not die before writing."""
+    """Whether a lease is there and not empty, as it would be if its writer had died."""
     try:
         return os.stat(path).st_size > 0
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""No addresses: a network of layer 2 alone, whose configuration has no `ipam`."""
+"""No addresses: a layer 2 network, whose configuration has no `ipam`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cni_bridge_py.cni.result import IPConfig, Result
 
 
 class NoIpam:
-    """What HostLocal is, for pods that get no address."""
+    """The same interface as HostLocal, for pods that get no address."""
 
     needs_interface = False
 
@@ -34,7 +34,7 @@ class NoIpam:
         """Nothing is held."""
 
     def check(self, ips: list[IPConfig]) -> None:
-        """Nothing is to be held."""
+        """Nothing has to be held."""
 
     def gc(self, is_valid: Callable[[str, str], bool]) -> None:
         """Nothing is held."""

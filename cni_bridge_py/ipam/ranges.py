@@ -14,7 +14,7 @@ from cni_bridge_py.addresses import IPVersion
 
 @dataclass(frozen=True)
 class Range:
-    """Addresses `start` to `end` (both included) of a subnet, never its gateway; all three as integers."""
+    """The addresses `start` to `end` (both included) of a subnet, without the gateway; all three are integers."""
 
     subnet: IPNetwork
     start: int
@@ -47,7 +47,7 @@ RangeSet = list[Range]
 
 
 def overlap(one: Range, other: Range) -> bool:
-    """Whether some address lies in both."""
+    """Whether the two share an address."""
     return one.version == other.version and one.start <= other.end and other.start <= one.end
 
 
@@ -62,21 +62,21 @@ def find(ranges: RangeSet, ip: IPAddress) -> Range | None:
 
 
 def size(ranges: RangeSet) -> int:
-    """How many addresses the set has to give."""
+    """How many addresses the set can give out."""
     return sum(each.end - each.start + 1 - (each.start <= each.gateway <= each.end) for each in ranges)
 
 
 def candidates(ranges: RangeSet, last: IPAddress | None) -> Iterator[tuple[Range, int]]:
     """Every address of the set once, round-robin: those after `last` first, `last` itself at the end.
 
-    `last` is the address given out last; one that is not in the set starts afresh.
+    `last` is the address given out last. If it is not in the set, the order starts from the beginning.
     """
     return ((each, value) for each, values in _runs(ranges, last) for value in values)
 
 
 def free(ranges: RangeSet, last: IPAddress | None, taken: Container[bytes]) -> Iterator[tuple[Range, int]]:
-    """The candidates that are not `taken`, which has addresses in network byte order."""
-    # map() and filterfalse() find the one address left of 65,534 in 6 ms, a loop takes 40.
+    """The candidates that are not in `taken`, which holds addresses in network byte order."""
+    # map() and filterfalse() find the last free address of 65,534 in 6 ms; a loop takes 40 ms.
     for each, values in _runs(ranges, last):
         packed = map(methodcaller("to_bytes", len(each.subnet.ip.packed), "big"), values)
         for address in filterfalse(taken.__contains__, packed):

@@ -12,9 +12,9 @@ from cni_bridge_py.kernel.rtnetlink import Rtnetlink
 
 
 class Kernel:
-    """Sockets into the host's namespace and, where there is one, into the pod's; each made when first used.
+    """Sockets in the host's namespace and, if there is one, in the pod's. Each is opened when it is first used.
 
-    As a context manager, closes them. Python would close them, too, but not before it has written a warning.
+    As a context manager, it closes them. Otherwise Python would close them with a warning.
     """
 
     def __init__(self, netns: NetNS | None = None) -> None:
@@ -53,14 +53,14 @@ class Kernel:
 
     @property
     def pod_netns(self) -> NetNS:
-        """The pod's namespace, for the verbs that have one."""
+        """The pod's namespace, in verbs that have one."""
         if not self.netns:
             raise LookupError("this verb has no pod namespace")
         return self.netns
 
     @contextmanager
     def inside_pod(self) -> Iterator[None]:
-        """A context manager that has the process in the pod's namespace, for sysctls."""
+        """A context manager that moves the process into the pod's namespace, for sysctls."""
         with Inside(self.pod_netns):
             # While it is there: to go there again for the socket that comes next takes four system calls.
             self._pod = self._pod or Rtnetlink()

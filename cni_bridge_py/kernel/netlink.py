@@ -47,17 +47,17 @@ NLATTR = Struct("=HH")
 SO_SNDBUFFORCE = 32
 
 SMALL_ENOUGH = 1 << 16
-"""Bytes of a datagram that every socket's buffer has room for (net.core.wmem_default, 208 KiB, counts overhead)."""
+"""Bytes of a datagram that fits every socket's buffer (net.core.wmem_default, 208 KiB, includes overhead)."""
 
 MOST_AT_ONCE = 32
 """Requests in a datagram: their answers wait in the socket's buffer, 208 KiB with overhead (net.core.rmem_default)."""
 
 MOST_DUMPS = 10
-"""On a node where something changes all the time, the last dump must do."""
+"""How often to repeat a dump. On a node where something changes all the time, we use the last one."""
 
 
 class NetlinkError(Exception):
-    """The kernel refused a request. `errno` is its reason, the text what it says about it."""
+    """The kernel refused a request. `errno` is the reason; the text is the kernel's own message."""
 
     def __init__(self, errno: int, message: str) -> None:
         super().__init__(message or os.strerror(errno))
@@ -65,7 +65,7 @@ class NetlinkError(Exception):
 
 
 class NoAnswer(Exception):
-    """The socket failed: whether the kernel did what it was asked is not known. `errno` says why."""
+    """The socket failed, so we do not know whether the kernel did what we asked. `errno` says why."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"netlink: {error.strerror}")
@@ -73,7 +73,7 @@ class NoAnswer(Exception):
 
 
 class Tolerating:
-    """A context manager: a refusal for that reason is no error, since what was asked for is so already."""
+    """A context manager that ignores a refusal with this `errno`, because things are already as requested."""
 
     def __init__(self, errno: int) -> None:
         self._errno = errno
@@ -105,12 +105,12 @@ def u8(kind: int, value: int) -> bytes:
 
 
 def u32(kind: int, value: int) -> bytes:
-    """NLA_U32, in the machine's byte order as rtnetlink has it."""
+    """NLA_U32, in the machine's byte order, as in rtnetlink."""
     return attribute(kind, pack("=I", value))
 
 
 def be32(kind: int, value: int) -> bytes:
-    """NLA_BE32, in network byte order as nfnetlink has it."""
+    """NLA_BE32, in network byte order, as in nfnetlink."""
     return attribute(kind, pack(">I", value))
 
 
@@ -138,7 +138,7 @@ def attributes(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def encode(message: Message, sequence: int) -> bytes:
-    """The message as it goes to the kernel."""
+    """The message as it is sent to the kernel."""
     flags = message.flags | NLM_F_REQUEST
     header = NLMSGHDR.pack(16 + len(message.payload), message.type, flags, sequence, 0)
     return header + message.payload
@@ -147,7 +147,7 @@ def encode(message: Message, sequence: int) -> bytes:
 class NetlinkSocket:
     """A netlink socket of the network namespace that the process was in when it was made.
 
-    Whatever is done with it raises NoAnswer when the socket fails.
+    Every method raises NoAnswer if the socket fails.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -173,9 +173,9 @@ class NetlinkSocket:
                 each.close()
 
     def ask(self, message: Message) -> None:
-        """Send a request that changes something, and wait until the kernel has done so.
+        """Send a request that changes something, and wait until the kernel has done it.
 
-        Raises NetlinkError when the kernel refuses.
+        Raises NetlinkError if the kernel refuses.
         """
         self._send(Message(message.type, message.flags | NLM_F_ACK, message.payload))
         self._replies(1)
@@ -183,7 +183,7 @@ class NetlinkSocket:
     def get(self, message: Message) -> bytes:
         """Send a request for one thing, and return the payload of the one answer.
 
-        Raises NetlinkError when the kernel refuses, or has no such thing.
+        Raises NetlinkError if the kernel refuses, or has no such object.
         """
         self._send(message)
         return self._replies(1)[0]
@@ -206,10 +206,10 @@ class NetlinkSocket:
         return answers
 
     def dump(self, message: Message) -> list[bytes]:
-        """Send a request for all things of a kind, and return the payloads of the answers.
+        """Send a request for all objects of a kind, and return the payloads of the answers.
 
-        The kernel tells when something changed half-way, so that a thing may be missing, and is asked again then.
-        Raises NetlinkError when it refuses.
+        The kernel says if something changed during the dump, so that an object may be missing. Then we ask again.
+        Raises NetlinkError if the kernel refuses.
         """
         for _ in range(MOST_DUMPS):
             self._interrupted = False
@@ -222,7 +222,7 @@ class NetlinkSocket:
     def first(self, message: Message) -> list[bytes]:
         """As `dump`, but only what comes first, however much there is.
 
-        Raises NetlinkError when the kernel refuses.
+        Raises NetlinkError if the kernel refuses.
         """
         self._send(message)
         found: list[bytes] = []
@@ -242,11 +242,11 @@ class NetlinkSocket:
     def transact(self, messages: list[Message], first: Message, last: Message) -> None:
         """Send an nfnetlink batch, in one datagram: the kernel applies all of it or nothing.
 
-        Raises NetlinkError with the first reason when the kernel refuses.
+        Raises NetlinkError with the first reason if the kernel refuses.
         """
         sequence = self._sequence + 1
         self._sequence += len(messages) + 2
-        # The kernel tells each refusal unasked, and all of them before the acknowledgement of the last message.
+        # The kernel reports refusals unasked, and all of them before the acknowledgement of the last message.
         *others, final = messages
         asked = Message(final.type, final.flags | NLM_F_ACK, final.payload)
         data = b"".join(encode(each, sequence + i) for i, each in enumerate([first, *others, asked, last]))
@@ -270,7 +270,7 @@ class NetlinkSocket:
             raise NoAnswer(error) from None
 
     def _replies(self, at_most: int = -1) -> list[bytes]:
-        """What the kernel answers, until it says that this was all, or there are `at_most` answers."""
+        """The kernel's answers, until the kernel says that there are no more, or there are `at_most` of them."""
         replies: list[bytes] = []
         while len(replies) != at_most:
             for kind, flags, payload in self._receive(self._sequence):
@@ -299,7 +299,7 @@ class NetlinkSocket:
 
 
 def _raise_refusal(flags: int, payload: bytes) -> None:
-    """Raise what a struct nlmsgerr (or a dump's end, which starts alike) reports, unless it is success."""
+    """Raise the error that a struct nlmsgerr reports, if any. The end of a dump starts in the same way."""
     if refusal := _refusal(flags, payload):
         raise refusal
 

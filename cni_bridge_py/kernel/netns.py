@@ -1,4 +1,4 @@
-"""Network namespaces: opening, telling apart, entering (network_namespaces(7), ioctl_ns(2), setns(2))."""
+"""Network namespaces: opening, comparing, entering (network_namespaces(7), ioctl_ns(2), setns(2))."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NS_GET_NSTYPE = 0xB703
 OWN = "/proc/self/ns/net"
 
 LOCK_SECONDS = 5
-"""What a holder of the lock takes is a thousandth of that."""
+"""How long to wait for the lock. A holder needs a thousandth of that."""
 
 
-if hasattr(os, "setns"):  # Python 3.12 and newer; the executable's Python, whichever it is
+if hasattr(os, "setns"):  # os.setns() came with Python 3.12
     _setns: Callable[[int, int], object] = os.setns
 else:
     import ctypes
@@ -33,17 +33,17 @@ else:
 
 
 def identity() -> str:
-    """What tells the network namespace that the process is in from others, of this boot and of earlier ones.
+    """A name for the process's network namespace that differs from those of others, in this boot and earlier ones.
 
-    `3f2a91c4.4026531840`: the start of the kernel's boot id (random(4)), and the namespace's inode number. Those of one
-    boot differ while both are there; a number is used again when its namespace is gone.
+    `3f2a91c4.4026531840`: the start of the kernel's boot id (random(4)), and the namespace's inode number. In one boot,
+    namespaces that exist at the same time have different numbers; a number is used again when its namespace is gone.
     """
     boot = sysctl.read("kernel/random/boot_id")[:8]
     return f"{boot}.{os.stat(OWN).st_ino}"
 
 
 class NotANetworkNamespace(Exception):
-    """The path names something else; the text says what is wrong with it."""
+    """The path is not a network namespace; the text says what is wrong with it."""
 
 
 class NetNS:
@@ -52,7 +52,7 @@ class NetNS:
     def __init__(self, path: str) -> None:
         """Open the namespace at `path`.
 
-        Raises NotANetworkNamespace when there is none.
+        Raises NotANetworkNamespace if there is none.
         """
         self.path = path
         try:
@@ -98,12 +98,12 @@ class Inside:
 
 @contextmanager
 def own_lock() -> Iterator[None]:
-    """A context manager: this process alone, of those that ask, changes what its network namespace's processes share.
+    """A context manager: a lock for what the processes of one network namespace share.
 
-    flock(2) on the namespace itself (nsfs): it needs no file, goes with its holder, and is no other namespace's, also
-    where two have one file system. Any process in the namespace can hold it, whoever runs it, so after `LOCK_SECONDS`
-    this goes on without.
-    Raises OSError when there is no /proc.
+    It is a flock(2) on the namespace itself (nsfs). It needs no file, it ends with its holder, and two namespaces with
+    one file system do not share it. Any process in the namespace can hold the lock, so after `LOCK_SECONDS` we go on
+    without it.
+    Raises OSError if there is no /proc.
     """
     fd = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -1,7 +1,7 @@
-"""nftables over netlink: the messages and expressions that our table takes, and a socket to send them through.
+"""nftables over netlink: the messages and expressions that our tables need, and a socket to send them.
 
-No `nft` or `iptables` binary is needed on the node. Names are the kernel's (linux/netfilter/nf_tables.h); what nft(8)
-would print is beside each function. What the table holds is in `wiring/packet_filter.py`.
+The node needs no `nft` or `iptables` binary. Names are the kernel's (linux/netfilter/nf_tables.h). Each function says
+what nft(8) would print. `wiring/packet_filter.py` says what our tables hold.
 """
 
 from __future__ import annotations
@@ -138,14 +138,14 @@ NFTA_IMMEDIATE_DATA = 2
 NFTA_MASQ_FLAGS = 1
 
 ADDRESS_OFFSET = {(4, "saddr"): 12, (4, "daddr"): 16, (6, "saddr"): 8, (6, "daddr"): 24}
-"""Bytes into the IP header: struct iphdr, struct ipv6hdr."""
+"""Offsets into the IP header, in bytes: struct iphdr, struct ipv6hdr."""
 ETHER_SADDR_OFFSET, ETH_ALEN = 6, 6
 """struct ethhdr."""
 IFNAMSIZ = 16
 TYPE_IPADDR, TYPE_IP6ADDR, TYPE_ETHERADDR, TYPE_MARK, TYPE_IFNAME = 7, 8, 9, 19, 41
-"""nft's numbers for types of data (libnftables' datatype.h), which tell it how to print a set."""
+"""nft's numbers for data types (libnftables' datatype.h), which tell nft how to print a set."""
 TYPE_BITS = 6
-"""For how many bits the next part of a joined type is shifted."""
+"""How many bits each part of a concatenated type takes."""
 
 ELEMENTS_A_MESSAGE = 300
 """A message's list of elements has 64 KiB; an element with a key of 24 bytes and the longest comment takes 172."""
@@ -153,7 +153,7 @@ ELEMENTS_A_MESSAGE = 300
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of our table: the table's family and the chain's name; for a base chain, where it hooks in."""
+    """A chain in one of our tables: the table's family and the chain's name; for a base chain, also its hook."""
 
     family: int
     name: str
@@ -163,12 +163,12 @@ class Chain:
 
     @property
     def place(self) -> str:
-        """Where nft finds it: `inet cni-bridge-py masquerade`."""
+        """How nft names it: `inet cni-bridge-py masquerade`."""
         return f"{table_name(self.family)} {self.name}"
 
     @property
     def definition(self) -> str:
-        """What nft wants to know to make it; nothing for a chain that is only jumped to."""
+        """Its definition for nft; empty for a chain without a hook."""
         if not self.type:
             return ""
         hook = {NF_INET_POST_ROUTING: "postrouting", NF_BR_PRE_ROUTING: "prerouting"}[self.hook]
@@ -177,7 +177,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class KeyType:
-    """What a set's keys are: nft's word and number for it, its length in bytes, and its byte order."""
+    """The type of a set's keys: nft's name and number for it, its length in bytes, and its byte order."""
 
     name: str
     number: int
@@ -185,7 +185,7 @@ class KeyType:
     byteorder: int
 
     def words(self, key: bytes) -> str:
-        """A key as nft writes it."""
+        """A key in nft's notation."""
         if self.byteorder == BYTEORDER_BIG_ENDIAN:
             return str(IPAddress(int.from_bytes(key, "big"), 4 if self.length == 4 else 6))
         interface, rest = key[:IFNAMSIZ].rstrip(b"\0").decode(), key[IFNAMSIZ:]
@@ -199,7 +199,7 @@ ADDRESS: dict[IPVersion, KeyType] = {
     4: KeyType("ipv4_addr", TYPE_IPADDR, 4, BYTEORDER_BIG_ENDIAN),
     6: KeyType("ipv6_addr", TYPE_IP6ADDR, 16, BYTEORDER_BIG_ENDIAN),
 }
-# What two keys are joined to; each part fills whole registers of four bytes.
+# Concatenations; each part fills whole registers of four bytes.
 IFNAME_AND_MAC = KeyType("ifname . ether_addr", TYPE_IFNAME << TYPE_BITS | TYPE_ETHERADDR, 24, BYTEORDER_INVALID)
 IFNAME_AND_MARK = KeyType("ifname . mark", TYPE_IFNAME << TYPE_BITS | TYPE_MARK, 20, BYTEORDER_INVALID)
 
@@ -221,7 +221,7 @@ def interface_and_mark_key(name: str, mark: int) -> bytes:
 
 @dataclass(frozen=True)
 class Set:
-    """A set of our table; of single keys, or of networks (`intervals`)."""
+    """A set in one of our tables, of single keys or of networks (`intervals`)."""
 
     family: int
     name: str
@@ -230,12 +230,12 @@ class Set:
 
     @property
     def place(self) -> str:
-        """Where nft finds it: `inet cni-bridge-py attachments`."""
+        """How nft names it: `inet cni-bridge-py attachments`."""
         return f"{table_name(self.family)} {self.name}"
 
     @property
     def definition(self) -> str:
-        """What nft wants to know to make it."""
+        """Its definition for nft."""
         return f"{{ type {self.key.name}; {'flags interval; ' if self.intervals else ''}}}"
 
 
@@ -245,9 +245,9 @@ Element = tuple[Set, bytes]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: its expressions, the same in nft's words, and a comment.
+    """A rule: its expressions, the same in nft's notation, and a comment.
 
-    The comment says why to people, and tells a rule from others to us.
+    The comment tells people why the rule is there, and tells us which rule it is.
     """
 
     expressions: tuple[bytes, ...]
@@ -259,7 +259,7 @@ class Rule:
 
 
 def table_name(family: int) -> str:
-    """How nft calls our table: `inet cni-bridge-py`."""
+    """How nft names our table: `inet cni-bridge-py`."""
     return f"{FAMILY_NAME[family]} {TABLE}"
 
 
@@ -383,7 +383,7 @@ def _rule_place(chain: Chain) -> tuple[bytes, bytes]:
 
 
 def chain_with(chain: Chain, rules: list[Rule]) -> list[Message]:
-    """Have a chain hold just these rules."""
+    """Replace the rules of a chain."""
     return [new_chain(chain), flush_chain(chain), *(new_rule(chain, rule) for rule in rules)]
 
 
@@ -397,7 +397,7 @@ def new_set(of: Set) -> Message:
         be32(NFTA_SET_FLAGS, NFT_SET_INTERVAL if of.intervals else 0),
         be32(NFTA_SET_KEY_TYPE, of.key.number),
         be32(NFTA_SET_KEY_LEN, of.key.length),
-        be32(NFTA_SET_ID, 1),  # the kernel wants one; what refers to the set names it
+        be32(NFTA_SET_ID, 1),  # the kernel requires an id, but later messages refer to the set by its name
         attribute(NFTA_SET_USERDATA, pack("=BBI", NFTNL_UDATA_SET_KEYBYTEORDER, 4, of.key.byteorder)),
     )
 
@@ -414,7 +414,7 @@ def _set_place(of: Set) -> tuple[bytes, bytes]:
 def new_elements(of: Set, comments: dict[bytes, str]) -> list[Message]:
     """nft add element FAMILY cni-bridge-py NAME '{ KEY comment COMMENT, ... }'
 
-    The kernel leaves an element that is there as it is, its comment, too.
+    If an element is already there, the kernel leaves it as it is, including its comment.
     """
     elements = [_key(key) + _comment(comment) for key, comment in comments.items()]
     return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, of, part) for part in _parts(elements)]
@@ -445,14 +445,14 @@ def new_networks(of: Set, networks: Sequence[IPNetwork]) -> list[Message]:
     bounds = []
     for network in networks:
         bounds.append(_key(network.network.packed))
-        if network.last < (1 << 8 * of.key.length) - 1:  # the last of all addresses ends what it is in
+        if network.last < (1 << 8 * of.key.length) - 1:  # the highest address of all needs no end element
             end = (network.last + 1).to_bytes(of.key.length, "big")
             bounds.append(_key(end) + be32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END))
     return [_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, of, part) for part in _parts(bounds)]
 
 
 def get_generation() -> Message:
-    """Ask for the number of the rule set's state."""
+    """Ask for the generation of the ruleset."""
     return _message(AF_UNSPEC, NFT_MSG_GETGEN, 0)
 
 
@@ -491,7 +491,7 @@ def _batch_edge(kind: int, *parts: bytes) -> Message:
 
 
 def _load_address(version: IPVersion, field: str) -> tuple[bytes, ...]:
-    """meta nfproto VERSION, and the address of a packet into the register."""
+    """meta nfproto VERSION, and load an address of the packet into the register."""
     load = _payload(NFT_PAYLOAD_NETWORK_HEADER, ADDRESS_OFFSET[version, field], ADDRESS[version].length)
     return _meta(NFT_META_NFPROTO), _compare(NFT_CMP_EQ, bytes([NFPROTO[version]])), load
 
@@ -531,7 +531,7 @@ def _compare(operator: int, data: bytes) -> bytes:
 
 
 def _lookup(name: str, flags: int = 0) -> bytes:
-    """Go on where the register is in the set, or where it is not."""
+    """Continue if the register is in the set, or if it is not."""
     inverted = (be32(NFTA_LOOKUP_FLAGS, flags),) if flags else ()
     return _expression("lookup", text(NFTA_LOOKUP_SET, name), be32(NFTA_LOOKUP_SREG, NFT_REG_1), *inverted)
 
@@ -563,9 +563,9 @@ class Nftables(NetlinkSocket):
         super().__init__(NETLINK_NETFILTER)
 
     def generation(self) -> int:
-        """The number of the rule set's state, which every change by anybody counts up.
+        """The generation of the ruleset, which every change by anybody increments.
 
-        Raises NetlinkError where the kernel has no nf_tables.
+        Raises NetlinkError if the kernel has no nf_tables.
         """
         return _generation(self.get(get_generation()))
 
@@ -580,15 +580,15 @@ class Nftables(NetlinkSocket):
         return Seen(_generation(generation), _uses(uses), found)
 
     def comments(self, chain: Chain) -> list[str]:
-        """The comments of the rules in a chain of ours, in order; none where there is no such chain."""
+        """The comments of the rules in a chain of ours, in order; none if there is no such chain."""
         return [comment for _, comment in self.rules(chain)]
 
     def first_comments(self, chain: Chain) -> list[str]:
-        """The comments of some rules in a chain of ours, from the first on; ten or so, however many there are."""
+        """The comments of the first rules in a chain of ours: about ten, however many there are."""
         return [comment for _, comment in map(_handle_and_comment, self._found(get_rules(chain), self.first))]
 
     def rules(self, chain: Chain) -> list[tuple[bytes, str]]:
-        """The rules of a chain of ours, as handle and comment, in order; none where there is no such chain."""
+        """The rules of a chain of ours, as handle and comment, in order; none if there is no such chain."""
         return [_handle_and_comment(payload) for payload in self._found(get_rules(chain))]
 
     def chains(self, family: int) -> list[str]:
@@ -597,11 +597,11 @@ class Nftables(NetlinkSocket):
         return [_text(each[NFTA_CHAIN_NAME]) for each in found if _text(each[NFTA_CHAIN_TABLE]) == TABLE]
 
     def uses(self, chain: Chain) -> int:
-        """How many rules a chain of ours has, and how many others jump to it, in one sum; 0 where it is not there."""
+        """How many rules a chain of ours has, plus how many others jump to it; 0 if there is no such chain."""
         return _uses(self._find(get_chain(chain)))
 
     def comment(self, of: Set, key: bytes) -> str | None:
-        """The comment of an element; None where a set of ours has none with that key."""
+        """The comment of an element; None if a set of ours has no element with that key."""
         return _comment_of(key, self._find(get_element(of, key)))
 
     def comments_of(self, elements: Sequence[Element]) -> list[str | None]:
@@ -610,11 +610,11 @@ class Nftables(NetlinkSocket):
         return [_comment_of(key, _unless_missing(each)) for (_, key), each in zip(elements, answers, strict=True)]
 
     def elements(self, of: Set) -> dict[bytes, str]:
-        """All elements of a set of ours, and their comments; none where there is no such set."""
+        """All elements of a set of ours, and their comments; none if there is no such set."""
         return _all_elements(self._found(get_elements(of)))
 
     def some_elements(self, of: Set) -> dict[bytes, str]:
-        """Some elements of a set of ours, at least three where it has as many, however many there are more."""
+        """Some elements of a set of ours: at least three, if it has as many."""
         return _all_elements(self._found(get_elements(of), self.first))
 
     def _found(self, message: Message, ask: Callable[[Message], list[bytes]] | None = None) -> list[bytes]:
@@ -634,7 +634,7 @@ class Nftables(NetlinkSocket):
     def change(self, messages: list[Message], generation: int) -> bool:
         """Make changes in one transaction: all of them or none.
 
-        False, and no change, where somebody else has changed the rule set since it had that `generation`.
+        If somebody else has changed the ruleset since that `generation`, return False, and change nothing.
         Raises NetlinkError with the first reason.
         """
         first = _batch_edge(NFNL_MSG_BATCH_BEGIN, be32(NFNL_BATCH_GENID, generation))

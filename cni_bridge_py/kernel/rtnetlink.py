@@ -1,7 +1,6 @@
-"""rtnetlink: the handful of messages that wiring a pod takes (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h).
+"""rtnetlink: the few messages that wiring a pod needs (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h).
 
-Functions make messages and change nothing; `Rtnetlink` sends them in one network namespace and reads the kernel's
-answers.
+The functions only make messages. `Rtnetlink` sends them in one network namespace, and reads the kernel's answers.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ FAMILY = {4: AF_INET, 6: AF_INET6}
 
 
 class Link:
-    """A link as RTM_GETLINK tells it, which is more than anybody asks for: what is asked for is decoded then."""
+    """A link as RTM_GETLINK reports it. That is more than any caller needs, so an attribute is decoded on request."""
 
     def __init__(self, payload: bytes) -> None:
         _, _, self.index, self.flags, _ = IFINFOMSG.unpack_from(payload)
@@ -154,7 +153,7 @@ class Link:
 
     @property
     def master(self) -> int:
-        """The index of the bridge that it is a port of, 0 for none."""
+        """The index of the bridge of which it is a port; 0 if it is not a port."""
         return _u32(self._told.get(IFLA_MASTER))
 
     @property
@@ -169,7 +168,7 @@ class Link:
 
     @property
     def alias(self) -> str:
-        """What IFLA_IFALIAS says."""
+        """The alias (IFLA_IFALIAS)."""
         return _text(self._told.get(IFLA_IFALIAS, b""))
 
     @property
@@ -202,15 +201,15 @@ class Link:
 
     @property
     def default_vlan(self) -> int:
-        """Of a bridge: the VLAN that it puts new ports into, 0 for none."""
+        """Of a bridge: the VLAN of new ports; 0 for none."""
         told = self._bridge.get(IFLA_BR_VLAN_DEFAULT_PVID)
         return int(unpack_from("=H", told)[0]) if told else 0
 
     @property
     def takes_first_ports_mac(self) -> bool:
-        """Of a bridge: whether it has no port, and takes the first one's MAC because nobody has set one.
+        """Of a bridge: whether it has no port, and will take the first port's MAC because nobody has set one.
 
-        Its id (struct ifla_bridge_id) has the MAC that was set or else a port's, and none where there is neither.
+        Its id (struct ifla_bridge_id) has the MAC that was set, else a port's MAC, else zeros.
         """
         return self._bridge.get(IFLA_BR_BRIDGE_ID, b"")[2:] == bytes(6)
 
@@ -221,7 +220,7 @@ class Link:
 
     @property
     def netfilter(self) -> bool:
-        """Of a bridge: whether its packets pass the packet filter, IPv4's and IPv6's both."""
+        """Of a bridge: whether its packets pass the packet filter, for both IPv4 and IPv6."""
         bridge = self._bridge
         return bridge.get(IFLA_BR_NF_CALL_IPTABLES) == bridge.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1"
 
@@ -239,7 +238,7 @@ class Link:
 
 @dataclass(frozen=True)
 class KernelRoute:
-    """A route as RTM_GETROUTE tells it; `dst` of length 0 is the default, `gws` has a gateway for each next hop."""
+    """A route as RTM_GETROUTE reports it. A `dst` of length 0 is a default route; `gws` has each next hop's gateway."""
 
     dst: IPNetwork
     gws: list[IPAddress]
@@ -576,16 +575,16 @@ class Rtnetlink(NetlinkSocket):
             raise
 
     def addresses(self, index: int, version: IPVersion, netns: bytes = b"") -> dict[InterfaceAddress, int]:
-        """The addresses of a link and their flags (IFA_F_*); a link in another namespace is asked for with that's id.
+        """The addresses of a link and their flags (IFA_F_*). For a link in another namespace, give that namespace's id.
 
-        Kernels before 4.20 do not look into other namespaces: there are none then.
+        Kernels before 4.20 do not look into other namespaces; then there are none.
         """
         found = {}
         for payload in self.dump(get_addresses(index, version, netns)):
             family, length, old_flags, _, owner = IFADDRMSG.unpack_from(payload)
             told = dict(attributes(payload[IFADDRMSG.size :]))
             ip = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS, b"")
-            # A kernel without IPv6 that is asked for its addresses gives those of IPv4.
+            # Asked for IPv6 addresses, a kernel without IPv6 returns the IPv4 addresses.
             if owner == index and family == FAMILY[version] and told.get(IFA_TARGET_NETNSID, b"") == netns:
                 address = InterfaceAddress((int.from_bytes(ip, "big"), length), version)
                 found[address] = _u32(told.get(IFA_FLAGS)) or old_flags
@@ -596,5 +595,5 @@ class Rtnetlink(NetlinkSocket):
         return [parse_route(payload, version) for payload in self.dump(get_routes(version))]
 
     def has_advertised_route(self, index: int) -> bool:
-        """Whether a route over a link came with a router's advertisement."""
+        """Whether a route over a link came from a router advertisement."""
         return any(route.oif == index and route.protocol == RTPROT_RA for route in self.routes(6))

@@ -1,4 +1,4 @@
-"""Kernel parameters: those of net/ are of the network namespace that the process is in (sysctl(8), proc(5))."""
+"""Kernel parameters; those in net/ belong to the process's network namespace (sysctl(8), proc(5))."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 from contextlib import suppress
 
 net = "/proc/sys/net"
-"""Where those of net/ are; in a container, whose /proc/sys is read-only, where they are mounted a second time."""
+"""Where the parameters in net/ are. In a container, /proc/sys is read-only, and they may be mounted elsewhere, too."""
 
 
 def path_of(name: str) -> str:
-    """The file of a parameter, `net/ipv4/ip_forward`; slashes, since interface names may hold dots."""
+    """The file of a parameter such as `net/ipv4/ip_forward`. Slashes, because interface names may have dots."""
     return net + name.removeprefix("net") if name.startswith("net/") else f"/proc/sys/{name}"
 
 
 def exists(name: str) -> bool:
-    """Whether the kernel has the parameter; without IPv6 it has none of `net/ipv6`."""
+    """Whether the kernel has the parameter. Without IPv6, it has none in `net/ipv6`."""
     return os.access(path_of(name), os.F_OK)
 
 
 def children(name: str) -> list[str]:
-    """What there is below a name: of `net/ipv6/conf` the links, and `all` and `default`."""
+    """The names in a directory: in `net/ipv6/conf`, these are the links, `all` and `default`."""
     return os.listdir(path_of(name))
 
 
@@ -32,7 +32,7 @@ def is_writable(name: str) -> bool:
 def read(name: str) -> str:
     """The parameter's value.
 
-    Raises OSError when there is no such parameter.
+    Raises OSError if there is no such parameter.
     """
     file = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -42,16 +42,16 @@ def read(name: str) -> str:
 
 
 def ensure(name: str, value: str) -> None:
-    """Set the parameter unless it has that value: a container's /proc/sys may be read-only and right.
+    """Set the parameter, unless it already has the value: a container's /proc/sys may be read-only.
 
-    Raises OSError when it cannot be set.
+    Raises OSError if it cannot be set.
     """
     if read(name) != value:
         _write(name, value)
 
 
 def prefer(name: str, value: str) -> None:
-    """Set a parameter that pods can do without, where IPv6 is off or parameters are read-only."""
+    """Set a parameter that pods can do without: if IPv6 is off or parameters are read-only, do nothing."""
     with suppress(OSError):
         _write(name, value)
 

@@ -1,4 +1,4 @@
-"""What a question to a node gets for an answer."""
+"""Questions to a node, and their answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cni_bridge_py.node.state import State
 
 
 class Answer(Enum):
-    """Every question is put so that yes is well."""
+    """The answer. Every question is phrased so that yes means all is well."""
 
     YES = "yes"
     NO = "no"
@@ -38,7 +38,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to a question; `found` is what was seen where all is well, or why nothing was."""
+    """The answer to a question. `found` is what was seen if all is well, or why there is no answer."""
 
     answer: Answer
     found: str = ""
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, by a short name for programs, and the function that asks it."""
+    """A question: a short name for programs, its text, and the function that answers it."""
 
     key: str
     text: str
@@ -56,7 +56,7 @@ class Question:
 
 @dataclass
 class Node:
-    """What the questions are asked of. `program` is how this program is called; `conf` the file that was named."""
+    """The node that is examined. `program` is how this program was called; `conf` is the file from --conf."""
 
     networks: list[Network]
     program: str
@@ -75,12 +75,12 @@ class Node:
 
     @cached_property
     def attachments(self) -> list[Attachment]:
-        """What pods have of us and of the reference."""
+        """The attachments, ours and the reference's."""
         return attachments.find(self.state, self.networks)
 
     @property
     def pods(self) -> list[Attachment]:
-        """The attachments that this plugin wired, and that are there."""
+        """The attachments that this plugin wired and that exist."""
         return [each for each in self.attachments if each.host and each.is_ours]
 
     def of(self, config: NetworkConfig) -> list[Attachment]:
@@ -97,7 +97,7 @@ class Node:
 
     @property
     def mend(self) -> str:
-        """The command that makes right what pods share."""
+        """The command that mends what pods share."""
         return f"{self.program} mend"
 
     def raw(self, config: NetworkConfig) -> dict[str, Any]:
@@ -112,16 +112,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def yes(found: str) -> Finding:
-    """It is so."""
+    """Yes."""
     return Finding(Answer.YES, found)
 
 
 def does_not_apply(why: str) -> Finding:
-    """There is nothing that could be so."""
+    """The question does not apply."""
     return Finding(Answer.NOT_APPLICABLE, why)
 
 
 def told(troubles: Iterable[Trouble], otherwise: str) -> Finding:
-    """No, because of these; yes where there are none."""
+    """No, because of these troubles; yes if there are none."""
     found = list(troubles)
     return Finding(Answer.NO, troubles=found) if found else yes(otherwise)

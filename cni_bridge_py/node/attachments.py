@@ -1,4 +1,4 @@
-"""The attachments on a node: what the kernel and the leases say together."""
+"""The attachments on a node, from what the kernel and the leases say."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ UNPLUGGED = "unplugged"
 BRIDGE_DOWN = "bridge down"
 NO_GATEWAY = "gateway missing"
 NO_ADDRESS = "address missing"
-UNGUARDED = "guard missing"
+UNGUARDED = "macspoofchk missing"
 UNMASQUERADED = "masquerade missing"
 """The states of an attachment, in words."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """An address that is given out: the file says to whom."""
+    """An address that is given out, and to whom, as its file says."""
 
     network: str
     path: Path
@@ -46,7 +46,7 @@ class Lease:
     container_id: str
     ifname: str
     is_ours: bool
-    """This plugin wrote it, rather than the reference's host-local."""
+    """This plugin wrote it, not the reference's host-local."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Attachment:
     network: str
     state: str
     pod: str = ""
-    """`namespace/pod`, where the runtime said so."""
+    """`namespace/pod`, if the runtime passed it on."""
     container_id: str = ""
     ifname: str = ""
     addresses: list[InterfaceAddress | IPAddress] = field(default_factory=list)
-    """As the pod has them; where there is no pod, the leases'."""
+    """The pod's own addresses; without a pod, those of the leases."""
     mac: str = ""
     host: str = ""
     """The host veth."""
@@ -86,27 +86,27 @@ class Attachment:
 
 
 def find(state: State, networks: list[Network]) -> list[Attachment]:
-    """The attachments of every network of ours, and of the reference's on the same lease directories, sorted.
+    """The attachments of all networks of ours, and of the reference's in the same lease directories, sorted.
 
-    Raises CniError or OSError where the leases cannot be read.
+    Raises CniError or OSError if the leases cannot be read.
     """
     found = list(Search(state, networks).attachments())
     return sorted(found, key=lambda each: (each.network, min(each.ips, default=IPAddress("::")), each.host))
 
 
 class Search:
-    """What is put together."""
+    """The data from which the list is made."""
 
     def __init__(self, state: State, networks: list[Network]) -> None:
         self._state = state
         self._configs = {config.name: config for config in configs(networks)}
         self._leases = list(leases(networks))
         self._missing: dict[str, list[InterfaceAddress]] = {}
-        # A network may be of an earlier configuration, and have pods yet.
+        # A network may be from a former configuration, and still have pods.
         self._names = list(dict.fromkeys([*self._configs, *(lease.network for lease in self._leases)]))
 
     def attachments(self) -> Iterator[Attachment]:
-        """Each one once: those with a veth of ours, those of the reference, and leases of nobody that is there."""
+        """Each one once: those with a veth of ours, those of the reference, and leases without a pod."""
         by_veth: dict[str, list[Lease]] = {}
         for lease in self._leases:
             by_veth.setdefault(names.host_veth(lease.container_id, lease.ifname), []).append(lease)
@@ -115,7 +115,7 @@ class Search:
         for link in self._state.links.values():
             network = self._owner(link)
             if network:
-                # A lease that was written anew has the veth's name for its container's.
+                # A lease that was written again has the veth's name in place of the container id.
                 written_anew = [each for each in self._leases if each.container_id == link.name]
                 rest.pop(link.name, None)
                 if written_anew:
@@ -126,13 +126,13 @@ class Search:
         yield from self._of_nobody([lease for each in rest.values() for lease in each], others)
 
     def _owner(self, link: Link) -> str:
-        """The network whose veth a link is; empty for what is not of ours."""
+        """The network to which a host veth belongs; empty if it is not ours."""
         if link.kind != "veth" or not link.name.startswith(names.VETH_PREFIX) or len(link.name) != 15:
             return ""
         return next((each for each in self._names if names.host_veth_mac(each, link.name) == link.mac), "")
 
     def _of_nobody(self, leases: list[Lease], veths: list[Link]) -> Iterator[Attachment]:
-        """Attachments that the reference wired, which are found by their addresses, and leases without any veth."""
+        """Attachments that the reference wired, which we find by their addresses, and leases without any veth."""
         by_ip = {address.ip: veth for veth in veths for address in self._state.peer_addresses(veth)} if leases else {}
         by_holder: dict[tuple[str, str, str], list[Lease]] = {}
         for lease in leases:
@@ -206,7 +206,7 @@ class Search:
         return self._missing[config.name]
 
     def _filtered(self, link: Link) -> str:
-        """Whether the packet filter does what the host veth says, as far as its sets tell."""
+        """Whether the packet filter's sets have what the notes on the host veth say."""
         for pod in read_altnames([link], Exceptions()):
             if not self._has(elements_of_guarded(pod) if pod.mac else {}):
                 return UNGUARDED
@@ -223,12 +223,12 @@ class Search:
 
 
 def lacks_lease(config: NetworkConfig, held: list[Lease], addresses: list[InterfaceAddress]) -> bool:
-    """Whether a pod with these addresses is to have leases, and has none."""
+    """Whether a pod with these addresses should have leases, but has none."""
     return bool(config.ipam and config.ipam.type in HOST_LOCAL and addresses and not held)
 
 
 def leases(networks: list[Network]) -> Iterator[Lease]:
-    """The leases in all lease directories. Raises OSError where they cannot be read."""
+    """The leases in all lease directories. Raises OSError if they cannot be read."""
     for data_dir in data_dirs(networks):
         for folder in sorted(_folders(Path(data_dir))):
             yield from leases_in(LeaseStore(data_dir, folder.name), folder)

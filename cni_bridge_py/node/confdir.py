@@ -15,21 +15,21 @@ SUFFIXES = (".conf", ".conflist", ".json")
 """What libcni picks up (ConfFiles in api.go's callers)."""
 
 BACKUP = ".bak-"
-"""What follows a configuration's name where it is kept and no runtime picks it up."""
+"""The suffix of a configuration that is kept, but that no runtime picks up."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A file with a network configuration, or a list of them; or with something that is neither."""
+    """A file with a network configuration, a configuration list, or something else."""
 
     path: Path
     content: bytes
 
     @cached_property
     def document(self) -> Json:
-        """The JSON object in it; empty where there is none."""
+        """The JSON object in it; empty if there is none."""
         try:
             document = json.loads(self.content)
         except (ValueError, RecursionError):
@@ -48,11 +48,11 @@ class NetworkFile:
 
     @property
     def is_list(self) -> bool:
-        """Whether it is a configuration list, which libcni tells by the name."""
+        """Whether it is a configuration list. libcni decides this by the file's name."""
         return self.path.suffix == ".conflist"
 
     def __str__(self) -> str:
-        told = " and ".join(types(self.document)) or "nothing that a runtime could use"
+        told = " and ".join(types(self.document)) or "nothing that a runtime can use"
         return f"{self.path} (network {self.document.get('name', 'without a name')}: {told})"
 
 
@@ -68,7 +68,7 @@ def types(document: Json) -> list[str]:
 
 
 def ours(document: Json) -> Json:
-    """This plugin's part of a network configuration or list: to look at, or to change. Raises KeyError without one."""
+    """This plugin's part of a network configuration or list, to read or to change. Raises KeyError if there is none."""
     for each in plugins(document):
         if each.get("type") == PLUGIN:
             return each
@@ -76,12 +76,12 @@ def ours(document: Json) -> Json:
 
 
 def alone(document: Json) -> Json:
-    """This plugin's part as a configuration of its own, as the runtime hands it over."""
+    """This plugin's part as a configuration of its own, as a runtime would pass it."""
     return {key: document[key] for key in ("cniVersion", "name") if key in document} | ours(document)
 
 
 def files(folder: Path) -> list[NetworkFile]:
-    """The configurations in a directory, in the order of runtimes: the first is the one they use."""
+    """The configurations in a directory, in the runtimes' order: they use the first."""
     return _read(folder, lambda path: path.suffix in SUFFIXES)
 
 

@@ -1,4 +1,4 @@
-"""Changes to a network configuration, as commands: sed is on every node, and jq or Python are not."""
+"""Changes to a network configuration, as commands. They use sed: every node has it, but not jq or Python."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def edit(path: Path | str, *changes: str) -> str:
 
 
 def replaced(key: str, old: str, new: str) -> str:
-    """A key has another value; both are given as JSON has them, the old one as a pattern."""
+    """Give a key another value. Both values are in JSON, the old one as a pattern."""
     return rf"s|\(\"{key}\":{SPACE}\){old}|\1{new}|g".replace(r"\"", '"')
 
 
 def dropped(key: str, value: str) -> str:
-    """A key is gone, and one of the commas beside it; its value is given as a pattern."""
+    """Remove a key, and one of the commas beside it. Its value is given as a pattern."""
     member = f'"{key}":{SPACE}{value}'
     return f"s|,{SPACE}{member}||g; s|{member}{SPACE},{SPACE}||g"
 
 
 def added(key: str, value: str, after: str, after_value: str) -> str:
-    """A key is there, behind another one."""
+    """Add a key after another one."""
     return rf's|\("{after}":{SPACE}{after_value}\)|\1, "{key}": {value}|'

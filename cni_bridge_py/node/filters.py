@@ -1,4 +1,4 @@
-"""What lets pods' packets through other people's filters, as commands; and what our own filter is to do for pods."""
+"""Commands that let pods' packets through the node's firewalls; and what our own packet filter should do for pods."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NFT_COMMAND = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
 
 
 def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[str]:
-    """The commands by which a firewall lets pods' packets through, in its own words where it has a tool for that."""
+    """The commands that let pods' packets through a firewall, with the firewall's own tool if it has one."""
     link = plan.gateway_interface(config)
     pods = quote(link)
     if verdict.family == "bridge":
@@ -40,7 +40,7 @@ def commands(verdict: Verdict, packet: Packet, config: NetworkConfig) -> list[st
             return [f"ufw route allow in on {pods}", f"ufw route allow out on {pods}"]
         command = (LEGACY_COMMAND if verdict.legacy else NFT_COMMAND)[verdict.family]
         if shutil.which(command):
-            # docker rewrites its own chains, and leaves this one alone.
+            # docker rewrites its own chains, but not this one.
             chain = "DOCKER-USER" if verdict.has_docker else verdict.base
             return [f"{command} -I {chain} -{way} {pods} -j ACCEPT" for way in ("i", "o")]
     place = f"{verdict.family} {verdict.table} {verdict.base}"
@@ -53,7 +53,7 @@ def _is_ufw(verdict: Verdict) -> bool:
 
 
 def has_services() -> bool:
-    """Whether somebody makes Services here: kube-proxy runs, or something with its name."""
+    """Whether this node has Services: kube-proxy runs, or something with its name."""
     return any(_is_kube_proxy(process) for process in Path("/proc").glob("[0-9]*/comm"))
 
 
@@ -65,9 +65,9 @@ def _is_kube_proxy(comm: Path) -> bool:
 
 
 def pod_filters(state: State, configs: Iterable[NetworkConfig], pods: list[Attachment]) -> list[PodFilter]:
-    """What our packet filter is to do for each pod: as its host veth tells, else as the configuration says."""
+    """What our packet filter should do for each pod: what the notes on its host veth say, else the configuration."""
     by_name = {config.name: config for config in configs}
-    # A list of exceptions that is too long for the host veth may be in a configuration.
+    # If there are too many exceptions for notes on the host veth, a configuration may have them.
     lists = [Exceptions(), *(Exceptions(tuple(config.non_masquerade_cidrs)) for config in by_name.values())]
     told = [pod for each in lists for pod in read_altnames(state.links.values(), each)]
     known = {pod.host: pod for pod in sorted(told, key=lambda pod: len(pod.exceptions.networks))}
@@ -81,7 +81,7 @@ def pod_filters(state: State, configs: Iterable[NetworkConfig], pods: list[Attac
 
 
 def mtu_commands(node: Node, config: NetworkConfig, pods: list[Attachment], mtu: int) -> list[str]:
-    """The commands that lower the MTU of a network: in its configuration, and of the pods that are there."""
+    """The commands that lower the MTU of a network, in its configuration and in running pods."""
     change = edits.added("mtu", str(mtu), "type", '"cni-bridge-py"')
     if config.mtu:
         change = edits.replaced("mtu", "[0-9]*", str(mtu))

@@ -1,7 +1,7 @@
-"""What of a node's packet filter drops forwarded packets, so that pods reach nothing beyond the node.
+"""The chains of a node's packet filter that drop forwarded packets, so that pods reach nothing beyond the node.
 
-docker and ufw set the policy of iptables' FORWARD chain to DROP; firewalld, and other rule sets, end a chain of
-nftables with a rule that rejects. A packet has to pass them all, so a rule in a table of ours cannot let it through.
+docker and ufw set the policy of iptables' FORWARD chain to DROP. firewalld and other rulesets end an nftables chain
+with a rule that rejects. A packet has to pass all of them, so a rule in a table of ours cannot let it through.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ NF_INET_FORWARD = 2
 NF_DROP = 0
 FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
 IPTABLES = "filter", "FORWARD"
-"""The table and chain that iptables, also the one over nftables, has for forwarded packets."""
+"""The table and chain of iptables, legacy or over nftables, for forwarded packets."""
 
 
 @dataclass(frozen=True)
 class Blocker:
-    """A chain that drops what no rule in it accepts."""
+    """A chain that drops every packet that none of its rules accepts."""
 
     family: str
     table: str
@@ -34,9 +34,9 @@ class Blocker:
 
     @property
     def heeds_firewall_plugin(self) -> bool:
-        """Whether the reference plugin `firewall`, chained behind ours, has it accept each pod's packets.
+        """Whether the reference plugin `firewall`, chained after ours, makes it accept each pod's packets.
 
-        It does so in iptables' FORWARD chain, and with firewalld's own means where that runs.
+        The plugin does so in iptables' FORWARD chain, and through firewalld if that runs.
         """
         return (self.table, self.chain) == IPTABLES or self.table == "firewalld"
 
@@ -45,7 +45,7 @@ class Blocker:
 
 
 def blockers() -> list[Blocker]:
-    """The chains that drop forwarded packets. None where nobody may look, which takes root."""
+    """The chains that drop forwarded packets. None if we may not look: that needs root."""
     found = [*_legacy()]
     try:
         with NFTables(nfgen_family=0) as nft:
@@ -53,7 +53,7 @@ def blockers() -> list[Blocker]:
             for chain in nft.get_chains():
                 found += _blocker(chain, rules)
     except (NetlinkError, OSError):
-        pass  # a kernel without nftables drops nothing with it
+        pass  # without nftables in the kernel, nothing is dropped by it
     return found
 
 

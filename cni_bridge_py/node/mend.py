@@ -1,4 +1,4 @@
-"""What pods share is made right for all of them at once, as the next ADD would, and the dead give back their leases."""
+"""Mends what pods share, for all of them at once, as the next ADD would, and releases dead leases."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Explained, Step
 
 OF_FILTER = (EnsureMasquerade, EnsureMacSpoofCheck)
-"""What is done once for the pods of all networks."""
+"""The steps that are taken once for all networks."""
 
 OF_PORT = (AttachToBridge, SetPortVlans)
-"""Of what is a pod's alone, what others take away behind its back."""
+"""The steps for one pod whose work other programs undo."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """One thing that was wrong: what it was, the commands that do what was done, and why that failed, if it did."""
+    """One thing that was wrong: what it was, the change as commands, and why the change failed, if it did."""
 
     what: str
     commands: list[str]
@@ -43,7 +43,7 @@ class Done:
 
 
 def mend(found: list[Network], *, dry_run: bool = False, only: Container[str] | None = None) -> list[Done]:
-    """Make right what the pods of these networks share, and release the leases of the dead; return what was done.
+    """Mend what the pods of these networks share, and release dead leases; return what was done.
 
     With `dry_run` nothing is changed, and what is returned would have been done. `only`: of what `wrong` returns, the
     part to mend. What fails is told in `Done.error`, and the rest is done all the same. Raises CniError where the
@@ -52,10 +52,10 @@ def mend(found: list[Network], *, dry_run: bool = False, only: Container[str] | 
     state = State()
     present = attachments.find(state, found)
     done = []
-    # All is looked at before anything is changed: to put the bridge back mends what its ports lack.
+    # Look at everything before any change: putting the bridge back also mends its ports.
     said: set[str] = set()
     for step, what in [*_to_take(state, _steps(state, found, present), only)]:
-        new = [each for each in _commands(state, step) if each not in said]  # pods share some of theirs
+        new = [each for each in _commands(state, step) if each not in said]  # pods share some of these steps
         said.update(new)
         done.append(Done(what, new, "" if dry_run else _apply(state, step)))
     for data_dir in networks.data_dirs(found):
@@ -77,7 +77,7 @@ def wrong(found: list[Network]) -> set[str]:
 
 
 def _steps(state: State, found: list[Network], present: list[Attachment]) -> Iterator[Sequence[Step]]:
-    """The steps that leave what is shared as it is to be, in the order of an ADD; those together that are one thing."""
+    """The steps for what pods share, in the order of an ADD. Steps that belong together are in one group."""
     ours = [each for each in present if each.host and each.is_ours]
     for config in networks.configs(found):
         pods = [each for each in ours if each.network == config.name]
@@ -103,14 +103,14 @@ def _steps(state: State, found: list[Network], present: list[Attachment]) -> Ite
 
 
 def _as_it_is(state: State, step: Step) -> Step:
-    """A step without what an ADD does to a new bridge alone."""
+    """A step without what an ADD does only to a new bridge."""
     if isinstance(step, EnsureBridge) and (link := state.links.get(step.name)):
         return replace(step, mac=link.mac, mtu=0)
     return step
 
 
 def _to_take(state: State, groups: Iterable[Sequence[Step]], only: Container[str] | None) -> Iterator[tuple[Step, str]]:
-    """The steps that are to be taken again, and what is wrong; of what is one thing, all."""
+    """The steps to take again, and what is wrong. If one step of a group is wrong, these are all steps of the group."""
     for group in groups:
         reasons = [_why_wrong(state, step) for step in group]
         if any(why and _is_meant(why, only) for why in reasons):
@@ -141,7 +141,7 @@ def _apply(state: State, step: Step) -> str:
 
 
 def _commands(state: State, step: Step) -> list[str]:
-    """A step's commands, without those for what is there."""
+    """A step's commands, without those for what is already there."""
     if isinstance(step, EnsureBridge) and step.name in state.links:
         _, *settings = step.commands()
         return [f"ip link set {step.name} up", *(each for each in settings if f"set {step.name} address" not in each)]
@@ -162,7 +162,7 @@ def _mend_leases(
     dry_run: bool,
     only: Container[str] | None,
 ) -> Iterator[Done]:
-    """Release what the dead hold, and write the leases that pods lack."""
+    """Release what dead attachments hold, and write the leases that pods lack."""
     folders = [each for each in data_dir.iterdir() if each.is_dir()] if data_dir.is_dir() else []
     here = {c.name: c for c in configs if c.ipam and c.ipam.type in HOST_LOCAL and c.ipam.data_dir == str(data_dir)}
     for network in sorted({*here, *(folder.name for folder in folders)}):
@@ -185,7 +185,7 @@ def _dry(store: LeaseStore, lacking: list[Attachment], dead: list[Attachment]) -
 
 def _mend_store(state: State, store: LeaseStore, pods: list[Attachment]) -> Iterator[Done]:
     with store:
-        # With the lock, a lease without veth is dead: an ADD that has the one and not yet the other has the lock.
+        # While we hold the lock, a lease without veth is dead: an ADD holds the lock until it has made both.
         for key in store.attachments():
             if key.startswith(names.VETH_PREFIX) and not state.kernel.host.link(key):
                 ips = store.of_attachment(key)

@@ -1,4 +1,4 @@
-"""The network namespaces that have a name on this node (ip-netns(8)), as container runtimes give them."""
+"""The named network namespaces of this node (ip-netns(8)); container runtimes name theirs, too."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NETNSA_NSID, NETNSA_FD = 1, 3
 
 
 def name_of(veth: Link) -> str:
-    """The name of the namespace that a veth's other end is in; empty where it has none."""
+    """The name of the namespace with a veth's other end; empty if it has no name."""
     return _names().get(veth.peer_netns, "")
 
 
 @cache
 def _names() -> dict[bytes, str]:
-    """The names by the id that the host's namespace has for them, as the kernel writes it."""
+    """The names, by the id that the namespace has in the host's namespace, as the kernel writes it."""
     found = {}
     socket = NetlinkSocket(NETLINK_ROUTE)
     for path in FOLDER.iterdir() if FOLDER.is_dir() else ():
@@ -34,7 +34,7 @@ def _names() -> dict[bytes, str]:
                     Message(RTM_GETNSID, 0, pack("=Bxxx", 0) + attribute(NETNSA_FD, pack("=I", netns.fd)))
                 )
         except (NotANetworkNamespace, NetlinkError, OSError):
-            continue  # it goes just now
+            continue  # it is just being deleted
         nsid = dict(attributes(answer[4:])).get(NETNSA_NSID, b"")
         if len(nsid) == 4 and unpack_from("=i", nsid)[0] >= 0:
             found[nsid] = path.name
@@ -42,6 +42,6 @@ def _names() -> dict[bytes, str]:
 
 
 def path_of(veth: Link) -> str:
-    """The path of the namespace that a veth's other end is in; empty where it has none."""
+    """The path of the namespace with a veth's other end; empty if it has no name."""
     name = name_of(veth)
     return os.fspath(FOLDER / name) if name else ""

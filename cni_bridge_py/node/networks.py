@@ -1,4 +1,4 @@
-"""The networks of this plugin that a node is configured for, as the configuration files say."""
+"""The networks of this plugin for which a node is configured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cni_bridge_py.wiring.step import Step
 
 @dataclass(frozen=True)
 class Network:
-    """A network of ours: where it is configured, and what the plugin makes of that."""
+    """A network of ours: the file that configures it, and how the plugin reads that."""
 
     file: NetworkFile
     raw: Json
@@ -33,7 +33,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """The network's name as it is written, even where it is refused."""
+        """The network's name as it is written, even if the plugin refuses the configuration."""
         return str(self.raw.get("name", ""))
 
     @property
@@ -43,7 +43,7 @@ class Network:
 
 
 def in_file(file: NetworkFile) -> Iterator[Network]:
-    """The network that a file configures, where this plugin is in it."""
+    """The network that a file configures, if this plugin is in it."""
     if not file.is_ours:
         return
     yield _network(file, confdir.alone(file.document))
@@ -59,13 +59,13 @@ def _network(file: NetworkFile, raw: Json) -> Network:
 def find(folders: Iterable[Path]) -> list[Network]:
     """The networks of ours that are configured in these directories, in the runtimes' order.
 
-    Raises CniError where a file or directory cannot be read.
+    Raises CniError if a file or directory cannot be read.
     """
     return [network for folder in dict.fromkeys(folders) for file in read_folder(folder) for network in in_file(file)]
 
 
 def of_file(path: str) -> list[Network]:
-    """The network of one file. Raises CniError where there is none of ours in it."""
+    """The network of one file. Raises CniError if it has no network of ours."""
     try:
         return of(NetworkFile(Path(path), Path(path).read_bytes()))
     except OSError as error:
@@ -73,14 +73,14 @@ def of_file(path: str) -> list[Network]:
 
 
 def of(file: NetworkFile) -> list[Network]:
-    """The network that a file is to configure. Raises CniError where it does not."""
+    """The network that a file configures. Raises CniError if it does not configure one."""
     if not file.document:
-        raise CniError(DECODE_FAILURE, f"{file.path}: {_why_no_object(file)}", "a network configuration is JSON")
+        raise CniError(DECODE_FAILURE, f"{file.path}: {_why_no_object(file)}", "a network configuration must be JSON")
     if file.is_ours:
         return list(in_file(file))
     if "plugins" in file.document:
         raise CniError(INVALID_CONFIG, f"{file.path}: no plugin of type {confdir.PLUGIN} in the list")
-    return [_network(file, file.document)]  # a reference plugin's, which differs in `type` alone
+    return [_network(file, file.document)]  # one of a reference plugin, which only differs in `type`
 
 
 def _why_no_object(file: NetworkFile) -> str:
@@ -89,24 +89,24 @@ def _why_no_object(file: NetworkFile) -> str:
     except (ValueError, RecursionError) as error:
         looks_like_yaml = file.path.suffix in (".yaml", ".yml") or file.content.lstrip()[:3] == b"---"
         return "this is YAML" if looks_like_yaml else str(error)
-    return "no JSON object"
+    return "it is not a JSON object"
 
 
 def configured(path: str | None) -> list[Network]:
-    """The network of the file that was named; else all that the node's runtimes find.
+    """The network of the given file, or else all that the node's runtimes find.
 
-    Raises CniError where something cannot be read.
+    Raises CniError if something cannot be read.
     """
     return of_file(path) if path else find(conf_folders())
 
 
 def conf_folders() -> list[Path]:
-    """The directories where the node's runtimes look for configurations; the usual one where there is no runtime."""
+    """The directories where the node's runtimes look for configurations; without a runtime, the usual one."""
     return list(dict.fromkeys(each.conf_dir for each in runtimes.find().runtimes)) or [runtimes.CONF_DIR]
 
 
 def read_folder(folder: Path) -> list[NetworkFile]:
-    """The configurations in a directory. Raises CniError where one cannot be read."""
+    """The configurations in a directory. Raises CniError if one cannot be read."""
     try:
         return confdir.files(folder)
     except OSError as error:
@@ -119,18 +119,18 @@ def configs(networks: Iterable[Network]) -> list[NetworkConfig]:
 
 
 def range_sets(config: NetworkConfig) -> list[RangeSet]:
-    """The ranges that this plugin gives addresses from; none where another plugin does."""
+    """The ranges from which this plugin gives out addresses; none if another plugin does it."""
     return config.ipam.range_sets if config.ipam and config.ipam.type in HOST_LOCAL else []
 
 
 def data_dirs(networks: Iterable[Network]) -> list[str]:
-    """The directories with leases, the default one too."""
+    """The directories with leases, including the default one."""
     configured = [c.ipam.data_dir for c in configs(networks) if c.ipam and c.ipam.type in HOST_LOCAL]
     return list(dict.fromkeys([DEFAULT_DATA_DIR, *configured]))
 
 
 def shared_steps(config: NetworkConfig, pods: Collection[IPAddress]) -> list[Step]:
-    """The steps on what this network's pods share, as the next ADD would take them."""
+    """The next ADD's steps on what this network's pods share."""
     ips = plan.with_gateways(config, first_addresses(config, pods))
     return plan.shared(config, plan.links(config, names.host_veth("", ""), "eth0", ips), ips)
 

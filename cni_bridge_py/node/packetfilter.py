@@ -1,8 +1,8 @@
-"""A packet's way through the node's packet filter: which rule would drop it.
+"""Follows a packet through the node's packet filter, to find the rule that would drop it.
 
-Every base chain at a hook is asked: an accept in one of them does not keep another from dropping the packet. nft lists
-the rules, but for those of iptables, which iptables-save lists. A condition that is not known here, such as a rate
-limit, is taken for unmet.
+A packet has to pass every base chain of a hook: one chain's accept does not keep another from dropping it. nft lists
+the rules, except for those of iptables, which iptables-save lists. If we do not know a condition, such as a rate limit,
+we assume that it is not met.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEGACY = {
     4: ("iptables-legacy-save", "ip_tables_names"),
     6: ("ip6tables-legacy-save", "ip6_tables_names"),
 }
-"""The command that lists, and the file in /proc/net that says which tables there are."""
+"""The command that lists the rules, and the file in /proc/net that lists the tables."""
 
 MOST_JUMPS = 32
 SECONDS = 20
@@ -39,12 +39,12 @@ Json = dict[str, Any]
 
 
 class CannotLook(Exception):
-    """The rules could not be read; the text says why, and what helps."""
+    """The rules could not be read. The text says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet between two links of the node; `state` is what connection tracking says of it."""
+    """A packet between two links of the node. `state` is its state in connection tracking."""
 
     iif: str
     oif: str
@@ -60,7 +60,7 @@ class Packet:
 
     @property
     def answer(self) -> Packet:
-        """The packet that comes back."""
+        """The answer to this packet."""
         return Packet(self.oif, self.iif, self.daddr, self.saddr, "established")
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a chain does with a packet: the chain, and the rule that decides, or its policy."""
+    """What a chain does with a packet: the chain, and the rule or policy that decides."""
 
     family: str
     table: str
@@ -77,7 +77,7 @@ class Verdict:
     base: str
     how: str
     chains: frozenset[str] = frozenset()
-    """All chains of the table, by which its maker is known."""
+    """All chains of the table. They show which program made it."""
     legacy: bool = False
 
     @property
@@ -87,12 +87,12 @@ class Verdict:
 
     @property
     def has_docker(self) -> bool:
-        """Whether docker keeps its rules there, and a chain for those of others."""
+        """Whether docker has its rules there, and a chain for rules of others."""
         return "DOCKER-USER" in self.chains
 
     @property
     def has_ufw(self) -> bool:
-        """Whether ufw keeps its rules there."""
+        """Whether ufw has its rules there."""
         return any(each.startswith("ufw") for each in self.chains)
 
     def __str__(self) -> str:
@@ -102,7 +102,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain's rules as nft lists them, with `hook`, `prio` and `policy` where it is a base chain."""
+    """A chain's rules as nft lists them; for a base chain, also its `hook`, `prio` and `policy`."""
 
     family: str
     table: str
@@ -113,11 +113,11 @@ class Chain:
 
 
 class PacketFilter:
-    """The rules of the network namespace that this process is in. Methods raise CannotLook."""
+    """The rules of this process's network namespace. Methods raise CannotLook."""
 
     @cached_property
     def _listed(self) -> list[Json]:
-        """The base chains of all tables, and the whole of those tables that have one which forwards."""
+        """The base chains of all tables, and all chains of the tables that filter forwarded packets."""
         chains = _nft("list", "chains")
         tables = dict.fromkeys(
             (each["family"], each["table"])
@@ -128,7 +128,7 @@ class PacketFilter:
 
     @cached_property
     def chains(self) -> dict[tuple[str, str, str], Chain]:
-        """The chains of the tables that filter what is forwarded, by family, table and name."""
+        """The chains of the tables that filter forwarded packets, by family, table and name."""
         found = {}
         for entry in self._listed:
             if told := entry.get("chain"):
@@ -139,7 +139,7 @@ class PacketFilter:
             if told := entry.get("rule"):
                 found[told["family"], told["table"], told["chain"]].rules.append(told.get("expr", []))
         for version, family in FAMILY.items():
-            # nft does not list what extensions of iptables ask for, such as a state of connection tracking.
+            # nft does not list the conditions of iptables extensions, such as a connection tracking state.
             if any("xt" in each for chain in found.values() if chain.family == family for each in _flat(chain)):
                 saved = _saved(NFT_SAVE[version], family)
                 found |= {(family, chain.table, chain.name): chain for chain in saved.values()}
@@ -156,13 +156,13 @@ class PacketFilter:
         return {version: legacy(version) for version in FAMILY}
 
     def drops(self, packet: Packet) -> list[Verdict]:
-        """Who would drop a packet that the node forwards."""
+        """The chains that would drop a packet which the node forwards."""
         family = FAMILY[packet.version]
         legacy = [replace(each, legacy=True) for each in self._ask(self.legacy[packet.version].values(), packet)]
         return legacy + self._ask((c for c in self.chains.values() if c.family in ("inet", family)), packet)
 
     def drops_frame(self, packet: Packet) -> list[Verdict]:
-        """Who would drop a packet between two ports of a bridge, as a frame; links in it are the ports."""
+        """The chains that would drop a packet between two ports of a bridge, as a frame. Its links are the ports."""
         return self._ask((chain for chain in self.chains.values() if chain.family == "bridge"), packet)
 
     def _ask(self, chains: Iterable[Chain], packet: Packet) -> list[Verdict]:
@@ -188,7 +188,7 @@ class Walk:
         self._elements = elements
 
     def verdict(self, base: Chain) -> Iterator[Verdict]:
-        """The verdict of a base chain, if that is to drop the packet."""
+        """The verdict of a base chain, if it drops the packet."""
         decided, chains = self._through(base, 0), frozenset(self._chains)
         if decided is None and base.policy == DROP:
             yield Verdict(base.family, base.table, base.name, base.name, "policy drop, and no rule accepts", chains)
@@ -196,7 +196,7 @@ class Walk:
             yield Verdict(base.family, base.table, decided[1].name, base.name, f"rule {decided[2]}", chains)
 
     def _through(self, chain: Chain, depth: int) -> tuple[str, Chain, int] | None:
-        """What is decided in a chain, where, and by which rule (from 1); None where it is left undecided."""
+        """What a chain decides, in which chain, and by which rule (from 1); None if nothing decides."""
         if depth > MOST_JUMPS:
             return None
         for number, rule in enumerate(chain.rules, 1):
@@ -212,7 +212,7 @@ class Walk:
         return None
 
     def _actions(self, chain: Chain, rule: list[Json]) -> Iterator[tuple[str, str]]:
-        """What a rule does with the packet, as (action, target), as long as its conditions are met."""
+        """What a rule does with the packet, as (action, target), if its conditions are met."""
         for statement in rule:
             ((kind, told),) = statement.items()
             if kind in TERMINAL:
@@ -228,7 +228,7 @@ class Walk:
                     return
                 yield verdict
             elif kind == "xt":
-                # nft shows of an extension of iptables its name alone.
+                # nft shows only the name of an iptables extension.
                 name = told.get("name", "")
                 if told.get("type") == "target" and name in ("REJECT", "DROP"):
                     yield DROP, ""
@@ -258,7 +258,7 @@ class Walk:
         return not holds if told["op"] == "!=" else holds
 
     def _value(self, expression: Any) -> Any:
-        """What the packet has where an expression looks; None where that is not known."""
+        """The packet's value for an expression; None if it is not known."""
         if not isinstance(expression, dict):
             return None
         ((kind, told),) = expression.items()
@@ -297,7 +297,7 @@ class Walk:
 
 
 def _holds(value: Any, pattern: Any) -> bool:
-    """Whether what a packet has is what a rule wants."""
+    """Whether a packet's value matches a rule's."""
     if isinstance(pattern, dict):
         if "set" in pattern:
             return any(_holds(value, each) for each in pattern["set"])
@@ -329,7 +329,7 @@ def _is_within(value: IPAddress, bounds: list[str]) -> bool:
 
 def _nft(*words: str) -> list[Json]:
     if not shutil.which("nft"):
-        raise CannotLook("there is no command nft here, which lists the rules: apt-get install nftables")
+        raise CannotLook("there is no nft command here to list the rules: apt-get install nftables")
     command = f"nft -j {' '.join(words)}"
     try:
         done = subprocess.run(command.split(), capture_output=True, text=True, timeout=SECONDS)
@@ -365,7 +365,7 @@ def legacy(version: int) -> dict[str, Chain]:
 def _saved(save: str, family: str) -> dict[str, Chain]:
     """The chains of the filter table as iptables-save writes them."""
     if not shutil.which(save):
-        raise CannotLook(f"there are rules of iptables here, and no command {save}: apt-get install iptables")
+        raise CannotLook(f"there are iptables rules here, but no command {save} to list them: apt-get install iptables")
     done = subprocess.run([save, "-t", "filter"], capture_output=True, text=True, timeout=SECONDS)
     chains: dict[str, Chain] = {}
     for line in done.stdout.splitlines():
@@ -380,7 +380,7 @@ def _saved(save: str, family: str) -> dict[str, Chain]:
 
 
 def _statements(words: list[str], chains: dict[str, Chain], family: str) -> Iterator[Json]:
-    """A rule of iptables-save as the statements that nft lists."""
+    """A rule of iptables-save, as the statements that nft would list."""
     iterator = iter(words)
     op = "=="
     for word in iterator:
@@ -411,7 +411,7 @@ def _statements(words: list[str], chains: dict[str, Chain], family: str) -> Iter
         elif word == "--comment":
             next(iterator)
         else:
-            yield {"limit": None}  # a condition that is not known here
+            yield {"limit": None}  # a condition that we do not know
             return
         op = "=="
 

@@ -1,4 +1,4 @@
-"""Pods of our own, there for a moment: each a child process in a network namespace of its own."""
+"""Temporary pods: each is a child process in a network namespace of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cni_bridge_py.cni.errors import NOT_PERMITTED, CniError
 from cni_bridge_py.kernel.netns import CLONE_NEWNET, Inside, NetNS
 
 SECONDS = 2
-"""How long an answer is waited for."""
+"""How long to wait for an answer."""
 
 ECHO = {4: (socket.AF_INET, socket.IPPROTO_ICMP, 8, 0), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, 129)}
 """Family, protocol, types of request and reply (RFC 792, RFC 4443)."""
@@ -24,7 +24,7 @@ class Pod:
     """A network namespace that lives as long as this process, or until `close`."""
 
     def __init__(self, name: str, container_id: str) -> None:
-        """Make it. Raises CniError 101 where that is not permitted."""
+        """Make it. Raises CniError 101 if that is not permitted."""
         self.name = name
         self.container_id = container_id
         ready, tell = os.pipe()
@@ -35,7 +35,7 @@ class Pod:
             try:
                 unshare_network()
                 os.write(tell, b".")
-                os.read(wait, 1)  # until the parent's end is closed
+                os.read(wait, 1)  # returns when the parent closes its end
             finally:
                 os._exit(0)
         os.close(tell)
@@ -44,7 +44,7 @@ class Pod:
         os.close(ready)
         if not made:
             self.close()
-            raise CniError(NOT_PERMITTED, "network namespaces cannot be made here", "it takes CAP_SYS_ADMIN")
+            raise CniError(NOT_PERMITTED, "network namespaces cannot be made here", "that needs CAP_SYS_ADMIN")
         self.netns = f"/proc/{self._pid}/ns/net"
 
     def close(self) -> None:
@@ -58,14 +58,14 @@ class Pod:
             return socket.socket(family, kind, protocol)
 
     def ping(self, address: str) -> float:
-        """Milliseconds until `address` answered an ICMP echo request. Raises OSError where it did not."""
+        """Milliseconds until `address` answered an ICMP echo request. Raises OSError if it did not."""
         family, protocol, request, reply = ECHO[IPAddress(address).version]
         with self.socket(family, socket.SOCK_RAW, protocol) as icmp:
             return _ping(icmp, address, request, reply)
 
 
 def unshare_network() -> None:
-    """Have this process in a network namespace of its own. Raises OSError."""
+    """Move this process into a new network namespace. Raises OSError."""
     # os.unshare() comes with Python 3.12
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:

@@ -1,4 +1,4 @@
-"""Trying it: two pods on each real network for a moment, and what they reach."""
+"""Tries the network: two temporary pods on each network, and what they reach."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from cni_bridge_py.node.runtimes import BIN_DIR
 
 PORT = 8080
 SERVICE: dict[int, str] = {4: "198.18.0.1", 6: "2001:2::1"}
-"""An address for measurements (RFC 2544, RFC 5180), which nobody has: the packet filter sends it to the other pod."""
+"""Addresses for benchmarks (RFC 2544, RFC 5180), which nobody has: the packet filter sends them to the other pod."""
 
 TABLE = "cni-bridge-py-doctor"
 
 
 def try_out(node: Node) -> list[Asked]:
-    """Make two pods on each network of ours, and ask what they reach; they are gone afterwards."""
+    """Make two pods on each network of ours, see what they reach, and remove them."""
     found: list[Asked] = []
     for config in node.configs:
         try:
@@ -56,7 +56,7 @@ def _try_network(node: Node, config: NetworkConfig) -> Iterator[Asked]:
             one, other = (pods.enter_context(_attached(node, config)) for _ in range(2))
         except (CniError, OSError) as error:
             reason = error.msg if isinstance(error, CniError) else str(error)
-            meaning = "a pod of a runtime would fare alike"
+            meaning = "a runtime's pod would fail in the same way"
             yield Asked(made, told([Trouble(reason, meaning, [f"{node.program} doctor"])], ""))
             return
         (first, ips), (_, others) = one, other
@@ -64,7 +64,7 @@ def _try_network(node: Node, config: NetworkConfig) -> Iterator[Asked]:
         for target in others:
             wanted = not config.port_isolation
             yield _pinged(
-                "ping-pod", "Does a pod reach another one?", first, target, "pods do not reach one another", wanted
+                "ping-pod", "Does a pod reach another pod?", first, target, "pods do not reach one another", wanted
             )
         for gateway in networks.gateways(config, ips):
             meaning = "pods reach nothing beyond their network"
@@ -86,7 +86,7 @@ def _pinged(key: str, text: str, pod: Pod, target: IPAddress, meaning: str, want
         took = pod.ping(str(target))
     except OSError as error:
         if not wanted:
-            return Asked(question, does_not_apply("portIsolation: it is not to"))
+            return Asked(question, does_not_apply("portIsolation: it must not"))
         found = f"no answer from {target}: {error.strerror or error}"
         return Asked(question, told([Trouble(found, meaning, [])], ""))
     if not wanted:
@@ -95,11 +95,11 @@ def _pinged(key: str, text: str, pod: Pod, target: IPAddress, meaning: str, want
 
 
 def _service(client: Pod, server: Pod, target: IPAddress) -> Asked:
-    """Go by a Service's way: the packet filter sends the pod's packets back to a pod of the same bridge."""
+    """Try what a Service does: the packet filter sends the pod's packets back to a pod of the same bridge."""
     text = "Does a pod reach a Service whose backend is on this node?"
     question = Question(f"ping-service{target.version}", text, lambda _: does_not_apply(""))
     if not shutil.which("nft"):
-        return Asked(question, Finding(Answer.UNKNOWN, "there is no command nft here to make a Service with"))
+        return Asked(question, Finding(Answer.UNKNOWN, "there is no nft command here to make a Service with"))
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     address = SERVICE[target.version]
     with _dnat(address, target), server.socket(family, socket.SOCK_STREAM) as listener:
@@ -111,8 +111,8 @@ def _service(client: Pod, server: Pod, target: IPAddress) -> Asked:
                 connection.connect((address, PORT))
             except OSError as error:
                 found = f"{address}, which leads to {target}, does not answer: {error.strerror or error}"
-                meaning = "pods do not reach Services that have a backend on their own node"
-                # What answers past the packet filter is told by the question after br_netfilter.
+                meaning = "pods do not reach Services with a backend on their own node"
+                # If the answers bypass the packet filter, the question about br_netfilter says so.
                 mend = ["modprobe br_netfilter", "sysctl -w net.bridge.bridge-nf-call-iptables=1"]
                 return Asked(question, told([Trouble(found, meaning, mend)], ""))
     return Asked(question, yes(f"{address}, which leads to {target}, answers"))
@@ -120,7 +120,7 @@ def _service(client: Pod, server: Pod, target: IPAddress) -> Asked:
 
 @contextmanager
 def _dnat(address: str, target: IPAddress) -> Iterator[None]:
-    """A Service for a moment, in a table of its own."""
+    """A temporary Service, in a table of its own."""
     ip = "ip" if target.version == 4 else "ip6"
     to = f"{target}" if target.version == 4 else f"[{target}]"
     rule = f"{ip} daddr {address} tcp dport {PORT} dnat {ip} to {to}:{PORT}"
@@ -143,7 +143,7 @@ def _nft(text: str) -> None:
 
 @contextmanager
 def _attached(node: Node, config: NetworkConfig) -> Iterator[tuple[Pod, list[IPAddress]]]:
-    """A pod on the network as a runtime makes it, and its addresses. Raises CniError where the plugin refuses."""
+    """A pod on the network, made as a runtime does it, and its addresses. Raises CniError if the plugin refuses."""
     pod = Pod("doctor", f"doctor-{secrets.token_hex(8)}")
     raw = node.raw(config)
     with closing(pod):

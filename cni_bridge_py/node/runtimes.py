@@ -1,7 +1,7 @@
 """The container runtimes of a node, and where each looks for plugins and network configurations.
 
-A runtime is asked itself where it can tell (`containerd config dump`, `crio config`); else its files, and then its
-documented defaults, say it.
+We ask the runtime itself, if it can answer (`containerd config dump`, `crio config`). Otherwise we read its files, and
+then assume its documented defaults.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 BIN_DIR = Path("/opt/cni/bin")
 CONF_DIR = Path("/etc/cni/net.d")
-"""The defaults of most runtimes, and of whoever installs a plugin where there is none yet."""
+"""The defaults of most runtimes, and ours if there is no runtime yet."""
 
 CONTAINERD_CONFIG = Path("/etc/containerd/config.toml")
 
 CRI_PLUGINS = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime")
-"""What runs pods in containerd, as its configuration calls it: version 2 (containerd 1.x), version 3 (2.x)."""
+"""The names of containerd's CRI plugin in its configuration: version 2 (containerd 1.x), version 3 (2.x)."""
 
 CRIO_BIN_DIRS = (BIN_DIR, Path("/usr/libexec/cni"))
 
@@ -34,10 +34,10 @@ PODMAN_BIN_DIRS = tuple(
 
 CONTAINERS_CONF = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
 PODMAN_BACKEND = Path("/var/lib/containers/storage/defaultNetworkBackend")
-"""Where podman notes which backend it chose when it first ran, `cni` or `netavark`."""
+"""Where podman stores the backend that it chose when it first ran, `cni` or `netavark`."""
 
 NETAVARK = (Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark"))
-"""What podman uses in place of CNI plugins unless it was told otherwise."""
+"""What podman uses in place of CNI plugins by default."""
 
 K3S = Path("/var/lib/rancher/k3s")
 RKE2 = Path("/var/lib/rancher/rke2")
@@ -48,10 +48,10 @@ DISTRIBUTIONS = (
     (RKE2, "rke2", "rke2-server"),
     (MICROK8S, "microk8s", "snap.microk8s.daemon-containerd"),
 )
-"""Where a distribution of Kubernetes keeps the configuration of its own containerd, its name, its systemd unit."""
+"""Distributions of Kubernetes: the configuration of their own containerd, their name, their systemd unit."""
 
 SECONDS = 20
-"""A runtime that takes longer to print its configuration is not waited for."""
+"""How long to wait for a runtime to print its configuration."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Runtime:
     bin_dirs: tuple[Path, ...]
     conf_dir: Path
     lists_only: bool = False
-    """It takes configuration lists (.conflist) alone."""
+    """It only takes configuration lists (.conflist)."""
     unit: str = ""
-    """Its systemd unit; empty where no process stays that would have to notice something."""
+    """Its systemd unit; empty if it has no daemon that would have to notice a change."""
     restart: str = ""
-    """Why it has to be restarted before it looks there."""
+    """Why it has to be restarted before it looks there; empty if it need not."""
 
     def finds(self, plugin: str) -> bool:
         """Whether it has a plugin of that name."""
@@ -75,7 +75,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Found:
-    """The runtimes, and what is there without running pods: a line each, for people."""
+    """The runtimes, and a line for people about each runtime that does not run pods with CNI."""
 
     runtimes: tuple[Runtime, ...]
     others: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Found:
 
 @cache
 def find() -> Found:
-    """Look for the runtimes of this node; asking them takes 0.1 s each, so it is done once."""
+    """Find the runtimes of this node. Asking one takes 0.1 s, so the result is cached."""
     runtimes: list[Runtime] = []
     others: list[str] = []
     for search in (_containerds, _crio, _k3s, _microk8s, _podman):

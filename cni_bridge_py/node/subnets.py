@@ -1,4 +1,4 @@
-"""What of a node's addresses and routes is in the way of a pod subnet."""
+"""Finds a node's addresses and routes that are in the way of a pod subnet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RTPROT_KERNEL = 2
 
 
 def in_the_way(subnets: Iterable[IPNetwork], bridge: str) -> list[str]:
-    """A line for each address and route of the node that overlaps one of the subnets, but for the bridge's own."""
+    """A line for each address and route of the node that overlaps one of the subnets, except the bridge's own."""
     with IPRoute() as kernel:
         links = {link["index"]: link.get("ifname") for link in kernel.get_links()}
         taken = [*_addresses(kernel, links), *_routes(kernel, links)]
@@ -31,7 +31,7 @@ def in_the_way(subnets: Iterable[IPNetwork], bridge: str) -> list[str]:
 
 
 def addresses_of(link: str) -> list[IPNetwork]:
-    """The addresses of a link with their prefix lengths, without the link-local ones; none where there is no link."""
+    """The addresses of a link with their prefix lengths, without link-local ones; none if there is no such link."""
     with IPRoute() as kernel:
         links = {each["index"]: each.get("ifname") for each in kernel.get_links()}
         found = [
@@ -43,7 +43,7 @@ def addresses_of(link: str) -> list[IPNetwork]:
 
 
 def uplink_mtu() -> tuple[str, int] | None:
-    """The link with the default route, and its MTU in bytes: the least where there are several; None without one."""
+    """The link with the default route, and its MTU in bytes: of several, the lowest MTU; None without such a link."""
     with IPRoute() as kernel:
         links = {link["index"]: link for link in kernel.get_links()}
         uplinks = [links[oif] for route in kernel.get_routes() if _is_default(route) for oif in _links_of(route)]
@@ -66,7 +66,7 @@ def _routes(kernel: IPRoute, links: dict[int, str]) -> Iterator[tuple[str, IPNet
     for each in kernel.get_routes(table=RT_TABLE_MAIN):
         destination = each.get("dst")
         if each["type"] != RTN_UNICAST or each["proto"] == RTPROT_KERNEL or not destination:
-            continue  # the kernel makes routes for addresses, which were looked at
+            continue  # the kernel made it for an address, which we have looked at
         network = IPNetwork(f"{destination}/{each['dst_len']}")
         for oif in _links_of(each):
             name = links.get(oif, "")

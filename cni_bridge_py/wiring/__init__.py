@@ -1,4 +1,4 @@
-"""What an attachment is made of: a plan, which touches nothing, lists steps. A step applies, checks and says itself.
+"""What an attachment is made of: a plan (pure functions) lists steps. A step applies, checks and explains itself.
 
-Nothing here reads CNI's environment or prints a result, and addresses are given: `ipam` chooses them.
+Nothing here reads CNI's environment, prints a result, or chooses an address.
 """

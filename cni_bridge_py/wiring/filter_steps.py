@@ -1,4 +1,4 @@
-"""Steps on the packet filter: what masquerades pods, and what keeps them to their MAC."""
+"""Steps on the packet filter: masquerade, and macspoofchk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EnsureMasquerade(Step):
     chain: MasqueradeChain
 
     def __str__(self) -> str:
-        return "where pods are masqueraded"
+        return "the nftables table that masquerades pods"
 
     def apply(self, kernel: Kernel) -> None:
         packet_filter.ensure_masquerade(kernel, self.chain)
@@ -54,10 +54,10 @@ class EnsureMasquerade(Step):
 
 @dataclass(frozen=True)
 class EnsureMacSpoofCheck(Step):
-    """There is a table that keeps pods to their MAC."""
+    """There is a table that drops pods' frames with another MAC."""
 
     def __str__(self) -> str:
-        return "where frames of guarded pods are looked at"
+        return "the nftables table that checks pods' MAC addresses"
 
     def apply(self, kernel: Kernel) -> None:
         packet_filter.ensure_guards(kernel)
@@ -71,12 +71,12 @@ class EnsureMacSpoofCheck(Step):
 
 @dataclass(frozen=True)
 class WriteAltnames(Step):
-    """What the packet filter does for the pod is written on its host veth, where no flush reaches it."""
+    """The host veth has a note of what the packet filter does for the pod. A flush of the ruleset does not reach it."""
 
     pod: PodFilter
 
     def __str__(self) -> str:
-        return f"what the packet filter does for the pod is written on {self.pod.host}"
+        return f"write on {self.pod.host} what the packet filter does for the pod"
 
     def apply(self, kernel: Kernel) -> None:
         with Tolerating(EOPNOTSUPP):  # kernels before 5.5
@@ -89,7 +89,7 @@ class WriteAltnames(Step):
 
 @dataclass(frozen=True)
 class MasqueradePod(Step):
-    """What the pod sends to other networks has the node's address."""
+    """Packets of the pod to other networks get the node's address."""
 
     pod: PodFilter
 
@@ -102,7 +102,7 @@ class MasqueradePod(Step):
     def check(self, kernel: Kernel) -> None:
         pod = self.pod
         told = packet_filter.told(kernel.nftables, pod.host)
-        # The exceptions are those of the time when the pod was made.
+        # The pod has the exceptions from the time when it was made.
         name = told[0].rpartition(" ")[0].rpartition(" ")[2] if told else packet_filter.chain_of(pod).name
         expect(
             told == [f"{pod.owner}: {name} {address}" for address in pod.masqueraded],
@@ -139,7 +139,7 @@ class GuardMac(Step):
     pod: PodFilter
 
     def __str__(self) -> str:
-        return f"what comes out of {self.pod.host} has the pod's MAC"
+        return f"frames from {self.pod.host} must have the pod's MAC"
 
     def apply(self, kernel: Kernel) -> None:
         packet_filter.guard(kernel, self.pod)
@@ -157,18 +157,18 @@ class GuardMac(Step):
 class UnmasqueradePod(Step):
     """Nothing is masqueraded for the attachment any more.
 
-    `pod` is what the packet filter did, as far as that is known here; what is taken away is what is found. With
-    `owner`, only what is that network's.
+    `pod` is what the packet filter did, as far as we know. We remove what we find; with `owner`, only if it belongs to
+    that network.
 
-    It comes before the cable goes, for what the kernel has to wait for afterwards has gone by when the cable has. So
-    nothing depends on it: ClearFilter does the same when the cable is gone.
+    This step comes before the cable is deleted: the kernel then frees the rules while it waits for the cable anyway.
+    Nothing depends on the step: ClearFilter does the same after the cable is gone.
     """
 
     pod: PodFilter
     owner: str = ""
 
     def __str__(self) -> str:
-        return f"no more masquerade for {self.pod.host}"
+        return f"stop masquerading for {self.pod.host}"
 
     def apply(self, kernel: Kernel) -> None:
         with suppress(NetlinkError, NoAnswer):
@@ -180,23 +180,23 @@ class UnmasqueradePod(Step):
         name = packet_filter.chain_of(self.pod).name
         return [
             *_delete_elements(packet_filter.elements_of_masqueraded(self.pod)),
-            f"# masquerade-{name} and its sets go with their last pod",
+            f"# masquerade-{name} and its sets are deleted with their last pod",
         ]
 
 
 @dataclass(frozen=True)
 class ClearFilter(Step):
-    """The packet filter does nothing for the attachment any more. Its fields are UnmasqueradePod's.
+    """The packet filter does nothing for the attachment any more. Its fields are those of UnmasqueradePod.
 
-    It comes after the cable is gone: until then a pod is guarded. An ADD that put our tables back may have had it
-    masqueraded again.
+    This step comes after the cable is gone, because macspoofchk must hold until then. It also removes what an ADD may
+    have put back meanwhile, together with our tables.
     """
 
     pod: PodFilter
     owner: str = ""
 
     def __str__(self) -> str:
-        return f"no more rules for {self.pod.host}"
+        return f"remove what the packet filter has of {self.pod.host}"
 
     def apply(self, kernel: Kernel) -> None:
         if has_nftables(kernel):
@@ -211,7 +211,7 @@ def has_nftables(kernel: Kernel) -> bool:
     try:
         kernel.nftables.generation()
     except (NetlinkError, NoAnswer) as error:
-        # No nfnetlink at all, or none that knows nf_tables.
+        # There is no nfnetlink, or it does not know nf_tables.
         if error.errno not in (EPROTONOSUPPORT, EAFNOSUPPORT, EINVAL, EOPNOTSUPP):
             raise
         return False

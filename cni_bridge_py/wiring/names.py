@@ -1,4 +1,4 @@
-"""Names and MAC addresses: derived, never remembered, so that every verb finds what ADD made."""
+"""Names and MAC addresses. They are derived and never stored, so every verb finds what ADD made."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cni_bridge_py.cni.result import IPConfig
 
 VETH_PREFIX = "veth"
 VETH_DIGITS = 11
-"""Together they fill an interface name."""
+"""Prefix and digits together fill an interface name."""
 
 HOST_MAC_PREFIX = b"\xfe\xff"
-"""The highest of the unicast MACs that nobody owns. A bridge takes the lowest MAC of its ports unless one was set: one
-with a network card in it keeps the card's, however many pods come and go."""
+"""The highest of the unicast MACs that nobody owns. A bridge takes its ports' lowest MAC, unless somebody set one: with
+a network card in it, it keeps the card's MAC when pods come and go."""
 
 POD_MAC_PREFIX = b"\x0a\x58"
 
@@ -34,7 +34,7 @@ class Links:
 
 
 class Attachments:
-    """A set of attachments, known by their ids or by their host veths' names."""
+    """A set of attachments, identified by their ids or by the names of their host veths."""
 
     def __init__(self, ids: list[tuple[str, str]]) -> None:
         """`ids` are pairs of container id and interface name."""
@@ -42,7 +42,7 @@ class Attachments:
         self._containers = {container_id for container_id, _ in ids}
 
     def hold(self, container_id: str, ifname: str) -> bool:
-        """Whether one of them holds a lease that says so; without `ifname` it says a container or a host veth."""
+        """Whether a lease with these ids is theirs. Without `ifname`, the id is a container's or a host veth's."""
         if not ifname:
             return container_id in self._containers or container_id in self.veths
         return host_veth(container_id, ifname) in self.veths
@@ -50,27 +50,27 @@ class Attachments:
 
 def host_veth(container_id: str, ifname: str) -> str:
     """The host veth's name: `veth` and 11 hexadecimal digits, which together fill an interface name."""
-    # GC is told of attachments that may be none of ours, in names of any kind.
+    # GC's list may have attachments of other plugins, with any names.
     return VETH_PREFIX + _digest(f"{container_id} {ifname}".encode(errors="surrogatepass")).hex()[:VETH_DIGITS]
 
 
 def host_veth_mac(network: str, name: str) -> str:
-    """The host veth's MAC: locally administered, unicast, and telling whose the veth is.
+    """The host veth's MAC: locally administered, unicast, and derived from the network.
 
-    Nobody else gives a link of that name that MAC, so GC knows a network's veths without any state of ours. A veth that
-    is of no network has the empty name for its network.
+    Nobody else gives a link of that name that MAC, so GC recognises a network's veths without any state of ours. For a
+    veth that belongs to no network, `network` is empty.
     """
     return (HOST_MAC_PREFIX + _digest(f"{network} {name}".encode())[:4]).hex(":")
 
 
 def is_host_veth(network: str, name: str, mac: str) -> bool:
-    """Whether a link of that name and MAC is a host veth of that network; those of former versions began with 02."""
+    """Whether a link of that name and MAC is a host veth of that network. MACs of former versions began with 02."""
     former = (b"\x02" + _digest(f"{network} {name}".encode())[:5]).hex(":")
     return mac in (host_veth_mac(network, name), former)
 
 
 def address_mac(ip: IPAddress) -> str:
-    """The MAC that goes with an address, so that neighbours' entries stay true when it is used again.
+    """The MAC for an address. When the address is used again, neighbours' entries for it stay valid.
 
     `0a:58` and the IPv4 address, or a hash of the IPv6 address.
     """
@@ -78,7 +78,7 @@ def address_mac(ip: IPAddress) -> str:
 
 
 def pod_mac(host: str, ips: list[IPConfig]) -> str:
-    """The pod's MAC: its first IPv4 address's, else its first address's, else one told by its host veth's name."""
+    """The pod's MAC: from its first IPv4 address, else from its first address, else from its host veth's name."""
     first = next((ip for ip in ips if ip.version == 4), ips[0] if ips else None)
     return address_mac(first.address.ip) if first else (POD_MAC_PREFIX + _digest(host.encode())[5:9]).hex(":")
 

@@ -1,4 +1,4 @@
-"""Steps on what all pods of a node share: made if missing, mended if changed, and never taken away by a pod."""
+"""Steps on what all pods of a node share. They make it if it is missing, mend it if it changed, and never remove it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from cni_bridge_py.wiring.step import (
 )
 
 DEFAULT_VLAN = 1
-"""What a bridge puts new ports into unless told otherwise."""
+"""The VLAN of a bridge's new ports, by default."""
 
 ETH_DATA_LEN = 1500
-"""linux/if_ether.h: the MTU of a veth that is given none."""
+"""linux/if_ether.h: the default MTU of a veth."""
 
 NO_MAC = "00:00:00:00:00:00"
 
@@ -49,10 +49,10 @@ NO_MAC = "00:00:00:00:00:00"
 class EnsureBridge(Step):
     """The bridge is there and up.
 
-    One that we make has the pods' MTU; from then on the kernel keeps it at its lowest port's unless somebody sets one.
-    One that we make has a MAC that does not change with its ports: `mac`, its gateway's, or else a random one. One that
-    was there keeps the MAC that its owner gave it, or the network card in it. The owner's without any port would take
-    on each new pod's that is lower: where it is a gateway, it keeps what it has.
+    If we make it, it has the pods' MTU. Later the kernel sets its MTU to the lowest of its ports', unless somebody sets
+    one. If we make it, it also has a MAC that does not change with its ports: `mac`, the gateway's, or else a random
+    one. A bridge that was there keeps the MAC of its owner, or of the network card in it. Without a port, it would take
+    the MAC of any new pod that has a lower one. So if it is a gateway, we fix the MAC that it has.
     """
 
     name: str
@@ -69,7 +69,7 @@ class EnsureBridge(Step):
         self._expect_bridge(link, BRIDGE_IN_USE)
         self._keep_ipv6(kernel, link)
         if self.mac and link.takes_first_ports_mac:
-            # Where the last port has gone, it has none.
+            # After its last port has gone, it has none.
             mac = self.mac if link.mac == NO_MAC else link.mac
             kernel.host.ask(rtnetlink.set_link(self.name, rtnetlink.address(mac)))
         self._ignore_advertisements(kernel, link)
@@ -83,7 +83,7 @@ class EnsureBridge(Step):
         if link.kind != "bridge":
             what = f"a {link.kind} interface" if link.kind else "an interface of another kind"
             msg = f'"{self.name}" already exists but is not a bridge: it is {what}'
-            raise CniError(code, msg, "name another one with the key bridge, or remove it")
+            raise CniError(code, msg, "set the key bridge to another name, or remove it")
 
     def _keep_ipv6(self, kernel: Kernel, link: Link) -> None:
         """A port's MTU becomes the bridge's; where that is too small for IPv6, the kernel takes the addresses off."""
@@ -115,14 +115,14 @@ class EnsureBridge(Step):
             ) from None
 
     def _create(self, kernel: Kernel) -> Link:
-        # It has a MAC from the start: a moment later it might have a port's, and another ADD have told that.
+        # Set the MAC as it is made: a moment later, it might have a port's MAC, and another ADD might have reported it.
         message = rtnetlink.new_bridge(self.name, self.mac or _random_mac(), self.mtu, self.vlan_filtering)
         with Tolerating(EEXIST):  # another ADD was quicker
             self._ask_for_vlans(kernel.host, message)
         return on_host(kernel, self.name)
 
     def _ignore_advertisements(self, kernel: Kernel, link: Link) -> None:
-        """No pod's router advertisement becomes the node's route; a node that has its own from this bridge keeps it."""
+        """No router advertisement of a pod becomes the node's route. If the node has one from this bridge, keep it."""
         if link.accept_ra and not kernel.host.has_advertised_route(link.index):
             sysctl.prefer(accept_ra(self.name), "0")
 
@@ -131,7 +131,7 @@ class EnsureBridge(Step):
 
     def check(self, kernel: Kernel) -> None:
         link = on_host(kernel, self.name)
-        expect(link.kind == "bridge", f"{self.name} is no bridge")
+        expect(link.kind == "bridge", f"{self.name} is not a bridge")
         expect(link.is_up, f"bridge {self.name} is down")
         expect(
             not self.mac or link.mac == self.mac,
@@ -154,7 +154,7 @@ class EnsureBridge(Step):
 
 
 def _random_mac() -> str:
-    """A locally administered address, as the kernel would choose one."""
+    """A random, locally administered address, as the kernel would choose it."""
     return (b"\x02" + os.urandom(5)).hex(":")
 
 
@@ -162,15 +162,15 @@ def _random_mac() -> str:
 class EnableBridgeNetfilter(Step):
     """Packets from pod to pod pass the node's packet filter, on this bridge alone.
 
-    A pod that reaches a Service may be sent to a backend on its own bridge. That one's answers take the short way, and
-    only what passes the packet filter is told from whom the pod expects them. A kernel without br_netfilter lets the
-    bridge be told so all the same, and does nothing.
+    A Service may send a pod to a backend on the pod's own bridge. The answers go straight over the bridge. Only if they
+    pass the packet filter can NAT restore the Service's address, which the pod expects. A kernel without br_netfilter
+    accepts the setting, and does nothing.
     """
 
     bridge: str
 
     def __str__(self) -> str:
-        return f"Services with a backend on {self.bridge}: its packets pass the packet filter"
+        return f"packets between pods on {self.bridge} pass the packet filter"
 
     def apply(self, kernel: Kernel) -> None:
         if not on_host(kernel, self.bridge).netfilter:
@@ -198,10 +198,10 @@ def has_bridge_netfilter() -> bool:
 
 @dataclass(frozen=True)
 class EnsureVlanGateway(Step):
-    """The bridge has an interface of its own in a VLAN, where that VLAN's gateway address goes.
+    """The bridge has an interface of its own in a VLAN, for the address of that VLAN's gateway.
 
-    A veth pair of which both ends are on the host: one has the VLAN's name, the other is an access port. Its MTU is the
-    highest that pods ever had: what is longer it would drop, and nobody would hear of it.
+    It is a veth pair with both ends on the host: one has the VLAN's name, the other is an access port. Its MTU is the
+    highest that a pod has had, because it drops longer packets without telling anybody.
     """
 
     name: str
@@ -220,7 +220,7 @@ class EnsureVlanGateway(Step):
         bridge = on_host(kernel, self.bridge)
         gateway = kernel.host.link(self.name) or self._create(kernel)
         self._expect_veth(gateway)
-        sysctl.prefer(accept_ra(self.name), "0")  # pods are no routers of the node's
+        sysctl.prefer(accept_ra(self.name), "0")  # pods must not act as routers for the node
         port = on_host(kernel, self.port)
         if port.master != bridge.index:
             kernel.host.ask(rtnetlink.set_link(self.port, rtnetlink.master(bridge.index)))
@@ -234,8 +234,8 @@ class EnsureVlanGateway(Step):
         if gateway.kind != "veth":
             raise CniError(
                 BRIDGE_IN_USE,
-                f"{self.name} is there already, and not the veth that VLAN {self.vlan} gets its gateway by",
-                f"remove {self.name}, or name another bridge with the key bridge",
+                f"{self.name} already exists, but is not the veth with the gateway of VLAN {self.vlan}",
+                f"remove {self.name}, or set the key bridge to another name",
             )
 
     def see_ready(self, kernel: Kernel) -> None:
@@ -278,9 +278,9 @@ class EnsureVlanGateway(Step):
 
 @dataclass(frozen=True)
 class SetPortVlans(Step):
-    """A bridge port is in these VLANs: in the native one without tags, in those of its trunk with tags.
+    """A bridge port is in these VLANs: in the native one untagged, in those of its trunk tagged.
 
-    It leaves the one that the bridge puts all new ports into, unless that is to be preserved.
+    It leaves the bridge's default VLAN, unless that has to be preserved.
     """
 
     port: str
@@ -322,7 +322,7 @@ class SetPortVlans(Step):
 
 @dataclass(frozen=True)
 class EnsureGatewayAddresses(Step):
-    """The bridge has the pods' gateways as its addresses. What else it has, once it has one of them, is its owner's."""
+    """The bridge has the pods' gateways as addresses. If it has one of them, its other addresses are its owner's."""
 
     bridge: str
     addresses: list[InterfaceAddress]
@@ -335,7 +335,7 @@ class EnsureGatewayAddresses(Step):
         link = on_host(kernel, self.bridge)
         for version in sorted({each.version for each in self.addresses}):
             if self._missing(kernel.host.addresses(link.index, version), version):
-                with own_lock():  # another network may want the bridge for its own gateway
+                with own_lock():  # another network may need the bridge for its own gateway
                     self._add(kernel.host, link, version)
             if version == 6:
                 # The bridge looks for a pod's MAC from its link-local address, which duplicate address detection would
@@ -363,11 +363,11 @@ class EnsureGatewayAddresses(Step):
         for other, wanted in self._clashes(present):
             if not self.force:
                 raise self._in_use(other, wanted)
-            with Tolerating(EADDRNOTAVAIL):  # a subnet's first address takes its others along
+            with Tolerating(EADDRNOTAVAIL):  # removing a subnet's first address also removes its others
                 host.ask(rtnetlink.del_address(link.index, other))
 
     def _give_way(self, host: Rtnetlink, link: Link, added: list[InterfaceAddress]) -> None:
-        # Others know nothing of our lock, and one of ours may have held it for longer than anybody waits.
+        # Other programs do not know our lock, and a call of ours may have held it for longer than we wait.
         for other, wanted in self._clashes(host.addresses(link.index, added[0].version)) if added else []:
             for address in added:
                 with Tolerating(EADDRNOTAVAIL):
@@ -375,7 +375,7 @@ class EnsureGatewayAddresses(Step):
             raise self._in_use(other, wanted)
 
     def _clashes(self, present: Collection[InterfaceAddress]) -> list[tuple[InterfaceAddress, InterfaceAddress]]:
-        """Addresses that cannot be beside a wanted one, with that: any of IPv4, of IPv6 where the networks overlap."""
+        """Pairs of an address and a wanted one that conflict: all of IPv4; of IPv6, those whose networks overlap."""
         return [
             (other, wanted)
             for other in present
@@ -389,7 +389,7 @@ class EnsureGatewayAddresses(Step):
             BRIDGE_IN_USE,
             f'"{self.bridge}" already has an IP address different from {wanted}: {other}',
             f"give this network a bridge of its own with the key bridge; or, if nobody else uses {other}, "
-            f"set forceAddress to have it replaced, or run: ip address del {other} dev {self.bridge}",
+            f"set forceAddress to replace it, or run: ip address del {other} dev {self.bridge}",
         )
 
     def _prepare_ipv6(self, link: Link) -> None:
@@ -401,8 +401,8 @@ class EnsureGatewayAddresses(Step):
         if link.mtu < IPV6_MIN_MTU:
             raise CniError(
                 KERNEL_REFUSED,
-                f"bridge {self.bridge} has an MTU of {link.mtu}, IPv6 needs {IPV6_MIN_MTU}",
-                "raise its MTU, which is its ports' lowest unless one was set, or leave out IPv6",
+                f"bridge {self.bridge} has an MTU of {link.mtu}, but IPv6 needs {IPV6_MIN_MTU}",
+                "raise its MTU (unless somebody set one, it is the lowest of its ports' MTUs), or leave out IPv6",
             )
 
     def see_ready(self, kernel: Kernel) -> None:
@@ -462,10 +462,10 @@ class EnableForwarding(Step):
 
     @staticmethod
     def _keep_advertised_routes() -> None:
-        # A router takes no other's advertisements: the kernel would drop the node's own default route, if that is
-        # where it came from, unless the link is told to take them nevertheless.
+        # A router ignores router advertisements. If the node's default route came from one, the kernel would drop it,
+        # unless accept_ra is 2 on that link.
         for link in sysctl.children("net/ipv6/conf"):
-            with suppress(FileNotFoundError):  # it went meanwhile
+            with suppress(FileNotFoundError):  # it is gone
                 if link not in ("all", "default") and sysctl.read(accept_ra(link)) == "1":
                     sysctl.ensure(accept_ra(link), "2")
 

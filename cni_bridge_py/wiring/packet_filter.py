@@ -1,4 +1,4 @@
-"""What our two nftables tables hold, and how it is kept so.
+"""What our two nftables tables hold, and how it is kept right.
 
     table inet cni-bridge-py
       chain postrouting
@@ -16,13 +16,13 @@
       set attachments: veth1...
       set macs: veth1... . 0a:58:0a:16:00:05
 
-What belongs to one attachment is an element of each set. `attachments` has the attachment by its host veth's name. The
-element's comment begins with that link's MAC, by which GC knows whose it is, and goes on with what the other sets have
-of it. So what is sent for a pod does not depend on how many others there are, and neither does the kernel's work. (With
-a chain for each pod it would: the kernel follows every jump of a table anew whenever one is added.)
+An attachment is an element of each set. In `attachments`, the key is its host veth's name. The element's comment begins
+with that link's MAC, from which GC knows the network, and goes on with the attachment's elements in the other sets. So
+what we send for a pod does not depend on how many others there are, and neither does the kernel's work. (With a chain
+for each pod it would: the kernel follows every jump of a table again whenever one is added.)
 
-A chain `masquerade-DIGEST` is named after the pod's own networks and its exceptions. Pods that agree in these share it,
-and it goes with the last of them. So a pod keeps the exceptions that it was made with.
+A chain `masquerade-DIGEST` is named after the pod's own networks and its exceptions. Pods with the same networks and
+exceptions share it, and it is deleted with the last of them. So a pod keeps the exceptions that it was made with.
 
 Each set has an element that is no pod's. Where that one is gone, somebody flushed the set. An ADD looks at those of the
 first few chains, so that it costs no more with more networks. Where one of them, a rule or a chain is missing, it puts
@@ -87,37 +87,37 @@ GUARD_ANCHORS: dict[Element, str] = {
     (GUARDED, interface_key("lo")): NO_POD,
     (MACS, interface_and_mac_key("lo", "00:00:00:00:00:00")): NO_POD,
 }
-"""The elements that are no pod's."""
+"""The elements that belong to no pod."""
 
 
 @dataclass(frozen=True)
 class MasqueradeChain:
-    """What pods share that have the same networks and the same exceptions: a chain and its sets."""
+    """What pods with the same networks and exceptions share: a chain and its sets."""
 
     own: tuple[IPNetwork, ...]
     exceptions: Exceptions
 
     @cached_property
     def name(self) -> str:
-        """What the chain and its sets are called by: a digest."""
+        """The digest in the names of the chain and its sets."""
         return digest(" ".join([self.exceptions.digest, *map(str, self.own)]))
 
     @cached_property
     def networks(self) -> dict[IPVersion, list[IPNetwork]]:
-        """What is not masqueraded, by IP version; those that overlap or touch made one, as the kernel wants them."""
+        """What is not masqueraded, by IP version. Networks that overlap or touch are merged, as the kernel requires."""
         networks = cidr_merge([*NOBODY, *self.own, *self.exceptions.networks])
         return {version: [each for each in networks if each.version == version] for version in ADDRESS}
 
     @property
     def anchors(self) -> dict[Element, str]:
-        """Its elements that are no pod's, nobody's address; they say, too, whether the exceptions are in the sets."""
+        """Its elements that belong to no pod. They also say whether the exceptions are in the sets."""
         told = UNTIL_NEXT_ADD if self.exceptions.told else NO_POD
         return dict.fromkeys(_of_nobody(pods_sets(self.name)), told)
 
 
 def chain_of(pod: PodFilter) -> MasqueradeChain:
     """The chain of a masqueraded pod."""
-    # A network of one address is the pod itself, which sends nothing to itself by way of the node.
+    # A network of one address is the pod itself, which sends nothing to itself through the node.
     own = {each.cidr for each in pod.masqueraded if each.prefixlen < 8 * ADDRESS[each.version].length}
     return MasqueradeChain(tuple(sorted(own)), pod.exceptions)
 
@@ -133,7 +133,7 @@ def pods_sets(name: str) -> dict[IPVersion, Set]:
 
 
 def exceptions_sets(name: str) -> dict[IPVersion, Set]:
-    """The sets of the networks to which it does not."""
+    """The sets of the networks to which it does not masquerade."""
     return {version: Set(NFPROTO_INET, f"exceptions{version}-{name}", ADDRESS[version], True) for version in ADDRESS}
 
 
@@ -142,7 +142,7 @@ def _of_nobody(sets: dict[IPVersion, Set]) -> list[Element]:
 
 
 def jumps(name: str) -> list[Rule]:
-    """The rules of the base chain that lead to it; their comment is its name."""
+    """The rules of the base chain that jump to it. Their comment is its name."""
     chain = masquerade_chain(name)
     return [nftables.jump_from_set(version, pods, chain, name) for version, pods in pods_sets(name).items()]
 
@@ -171,7 +171,7 @@ def is_name(comment: str) -> bool:
 
 
 def comments(rules: list[Rule]) -> list[str]:
-    """The comments, by which a chain is seen to hold these rules."""
+    """The comments of these rules, to recognise them in a chain."""
     return [rule.comment for rule in rules]
 
 
@@ -259,7 +259,7 @@ def put_back_guards(kernel: Kernel) -> list[PodFilter]:
 
 
 def _clear_gone(kernel: Kernel, pods: list[PodFilter]) -> None:
-    """Take away again what was put back for pods whose DEL came in between: it takes the link away first."""
+    """Remove what was put back for pods whose DEL came meanwhile: DEL deletes the link first."""
     there = {link.name for link in kernel.host.links()} if pods else set()
     for pod in pods:
         if pod.host not in there:
@@ -270,7 +270,7 @@ def _clear_gone(kernel: Kernel, pods: list[PodFilter]) -> None:
 
 
 def masquerade(kernel: Kernel, pod: PodFilter) -> None:
-    """Have a pod's addresses masqueraded, but not to its own networks, nor to the exceptions, nor in multicast."""
+    """Masquerade a pod's addresses, except to its own networks, to the exceptions, and in multicast."""
     nft, chain, wanted = kernel.nftables, chain_of(pod), elements_of_masqueraded(pod)
     comments_of_pod = _comments_of(pod)
     told_at = [(ATTACHMENTS, interface_and_mark_key(pod.host, number)) for number in range(len(comments_of_pod) + 1)]
@@ -296,7 +296,7 @@ def masquerade(kernel: Kernel, pod: PodFilter) -> None:
 
 
 def guard(kernel: Kernel, pod: PodFilter) -> None:
-    """Have a pod send from its own MAC alone."""
+    """Let a pod send from its own MAC only."""
     nft = kernel.nftables
     changed = False
     while not changed:
@@ -312,9 +312,9 @@ def guard(kernel: Kernel, pod: PodFilter) -> None:
 
 
 def clear(kernel: Kernel, host: str, owner: str = "") -> None:
-    """Take away what the packet filter does for an attachment; nothing there is no error.
+    """Remove what the packet filter does for an attachment. It is no error if there is nothing.
 
-    With `owner`, only where it is that network's (names.host_veth_mac).
+    With `owner`, only if it belongs to that network (names.host_veth_mac).
     """
     unmasquerade(kernel, host, owner)
     nft = kernel.nftables
@@ -329,7 +329,7 @@ def clear(kernel: Kernel, host: str, owner: str = "") -> None:
 
 
 def unmasquerade(kernel: Kernel, host: str, owner: str = "") -> None:
-    """Take away what masquerades an attachment, as `clear`."""
+    """Remove what masquerades an attachment, like `clear`."""
     nft = kernel.nftables
     changed = False
     while not changed:
@@ -346,14 +346,14 @@ def unmasquerade(kernel: Kernel, host: str, owner: str = "") -> None:
 
 
 def attachments(kernel: Kernel, network: str) -> set[str]:
-    """The host veths, there or gone, of a network's attachments for which the packet filter does something."""
+    """The host veths, existing or not, of a network's attachments for which the packet filter does something."""
     found = [*kernel.nftables.elements(ATTACHMENTS).items(), *kernel.nftables.elements(GUARDED).items()]
     hosts = [(key[: IFNAME.length].rstrip(b"\0").decode(errors="replace"), comment) for key, comment in found]
     return {host for host, comment in hosts if comment.startswith(f"{names.host_veth_mac(network, host)}: ")}
 
 
 def told(nft: Nftables, host: str) -> list[str]:
-    """What `attachments` says of a masqueraded pod: `OWNER: NAME ADDRESS` for each of its addresses."""
+    """A masqueraded pod's comments in `attachments`: `OWNER: NAME ADDRESS` for each of its addresses."""
     found: list[str] = []
     while (comment := nft.comment(ATTACHMENTS, interface_and_mark_key(host, len(found)))) is not None:
         found.append(comment)
@@ -386,7 +386,7 @@ def elements_of_guarded(pod: PodFilter) -> dict[Element, str]:
 
 
 def _masqueraded_now(nft: Nftables, host: str, addresses: list[str]) -> tuple[list[Element], set[str]]:
-    """What the sets have of an attachment of which `attachments` says this, and the names of its chains."""
+    """An attachment's elements in the sets, from its comments in `attachments`, and the names of its chains."""
     if not addresses and nft.uses(POSTROUTING) and not _are_there(nft, ANCHORS):
         return _by_comment(nft, host)
     elements = [(ATTACHMENTS, interface_and_mark_key(host, number)) for number in range(len(addresses))]
@@ -402,14 +402,14 @@ def _masqueraded_now(nft: Nftables, host: str, addresses: list[str]) -> tuple[li
 
 
 def _by_comment(nft: Nftables, host: str) -> tuple[list[Element], set[str]]:
-    """As above, where somebody flushed `attachments`."""
+    """The same if somebody has flushed `attachments`."""
     chains = {comment for comment in nft.comments(POSTROUTING) if comment not in comments(POSTROUTING_RULES)}
     sets = [pods for name in chains for pods in pods_sets(name).values()]
     return [(pods, key) for pods in sets for key, comment in nft.elements(pods).items() if comment == host], chains
 
 
 def _guarded_now(nft: Nftables, host: str, comment: str | None) -> list[Element]:
-    """What the sets have of an attachment of which `guarded` says this."""
+    """An attachment's elements in the sets, from its comment in `guarded`."""
     if comment is None:
         if nft.uses(MACSPOOFCHK) and not _are_there(nft, GUARD_ANCHORS):  # somebody flushed the set
             return [(MACS, key) for key in nft.elements(MACS) if key.startswith(interface_key(host))]
@@ -472,7 +472,7 @@ def _has_exceptions(nft: Nftables, chain: MasqueradeChain) -> bool:
 
 
 def _new_chain(nft: Nftables, chain: MasqueradeChain) -> list[Message]:
-    """Make a chain, and all that it takes."""
+    """Make a chain, and everything that it needs."""
     return [
         *_chain_messages(chain),
         *_replace(chain.anchors, dict(zip(chain.anchors, nft.comments_of(list(chain.anchors)), strict=True))),
@@ -496,7 +496,7 @@ def _del_jumps(nft: Nftables, name: str) -> list[Message]:
 
 
 def _is_unused(nft: Nftables, name: str, but: list[Element]) -> bool:
-    """Whether a chain has no pods but those of these elements, however many it has."""
+    """Whether a chain has no pods but those of these elements."""
     for pods in pods_sets(name).values():
         known = {bytes(pods.key.length), *(key for of, key in but if of == pods)}
         if set(nft.some_elements(pods)) - known or set(nft.elements(pods)) - known:

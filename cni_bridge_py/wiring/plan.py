@@ -1,6 +1,6 @@
-"""What an attachment is made of: pure functions from configuration and addresses to a list of steps.
+"""Plans an attachment: pure functions from configuration and addresses to a list of steps.
 
-An option of the configuration is a line here and a step in `node_steps.py` or `pod_steps.py`.
+An option of the configuration is a line here, and a step in `node_steps.py`, `pod_steps.py` or `filter_steps.py`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ DEFAULT_ROUTE = {4: IPNetwork("0.0.0.0/0"), 6: IPNetwork("::/0")}
 
 @dataclass(frozen=True)
 class Wiring:
-    """An attachment as ADD makes it: its links; its addresses, routes and DNS as the result has them; and the steps.
+    """An attachment as ADD makes it: its links; its addresses, routes and DNS as in the result; and the steps.
 
-    The steps are in two lists: those up to the one that makes the cable, and those behind it.
+    The steps are in two lists: up to the step that makes the cable, and after it.
     """
 
     links: Links
@@ -75,9 +75,9 @@ class Wiring:
 
 
 def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod: str) -> Wiring:
-    """Plan an attachment from the `addresses` that IPAM gave it. `pod` is `namespace/pod` where it is known.
+    """Plan an attachment from the `addresses` that IPAM gave it. `pod` is `namespace/pod` if it is known.
 
-    Raises CniError 7 where they do not go with the configuration.
+    Raises CniError 7 if they do not fit the configuration.
     """
     refuse_mtu(config.mtu, [ip.version for ip in addresses.ips])
     ips = with_gateways(config, addresses.ips)
@@ -89,9 +89,9 @@ def wiring(config: NetworkConfig, host: str, ifname: str, addresses: Result, pod
 
 
 def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring:
-    """Plan what is left of an attachment that was wired without addresses, now that IPAM gave it some.
+    """Plan the rest of an attachment that was wired without addresses, after IPAM gave it some.
 
-    Raises CniError 7 where they do not go with the configuration.
+    Raises CniError 7 if they do not fit the configuration.
     """
     refuse_mtu(config.mtu, [ip.version for ip in addresses.ips])
     ips = with_gateways(config, addresses.ips)
@@ -103,7 +103,7 @@ def addressing(config: NetworkConfig, links: Links, addresses: Result) -> Wiring
 
 
 def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) -> Links:
-    """The links that an ADD makes. The bridge's MAC goes with its gateway address, as a pod's does with its own."""
+    """The links that an ADD makes. The bridge's MAC is derived from its gateway address, as a pod's is from its own."""
     gateways = gateway_addresses(config, ips)
     return names.Links(
         bridge=config.bridge,
@@ -117,15 +117,15 @@ def links(config: NetworkConfig, host: str, ifname: str, ips: list[IPConfig]) ->
 
 
 def with_gateways(config: NetworkConfig, ips: list[IPConfig]) -> list[IPConfig]:
-    """The addresses as the result lists them: of the third interface that we make, which is the pod's.
+    """The addresses as the result lists them, on the pod's interface, which is the third that we list.
 
-    With isGateway, an address that came without gateway gets its network's first one.
+    With isGateway, an address without a gateway gets the first address of its network as its gateway.
     """
     return [IPConfig(ip.address, ip.gateway or (_first_of(ip) if config.is_gateway else None), 2) for ip in ips]
 
 
 def _first_of(ip: IPConfig) -> IPAddress | None:
-    # The highest of all addresses is no pod's, and followed by none.
+    # The highest of all addresses cannot be a pod's: there is none after it.
     return ip.address.network + 1 if ip.address.first < DEFAULT_ROUTE[ip.version].last else None
 
 
@@ -151,7 +151,7 @@ def gateway_addresses(config: NetworkConfig, ips: list[IPConfig]) -> list[Interf
 
 
 def attachment(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
-    """The steps that leave an attachment as it is to be: first what the node's pods share, then the pod's own."""
+    """The steps of an attachment: first what the node's pods share, then what is the pod's own."""
     return [*shared(config, links, ips), cable(links), *plugged_in(config, links, ips, routes, pod="")]
 
 
@@ -169,7 +169,7 @@ def shared(config: NetworkConfig, links: Links, ips: list[IPConfig]) -> list[Ste
 
 
 def way_out(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
-    """The steps by which the node is the way out for these addresses."""
+    """The steps that make the node the gateway of these addresses."""
     steps = gateway(config, ips)
     if gateways := gateway_addresses(config, ips):
         if config.vlan:
@@ -187,7 +187,7 @@ def gateway(config: NetworkConfig, ips: list[IPConfig]) -> list[Step]:
 
 
 def gateway_interface(config: NetworkConfig) -> str:
-    """The interface that has the gateway's addresses: the bridge, or its interface in the VLAN."""
+    """The interface with the gateway's addresses: the bridge, or its interface in the VLAN."""
     return f"{config.bridge}.{config.vlan}" if config.vlan else config.bridge
 
 
@@ -212,7 +212,7 @@ def cable(links: Links) -> Step:
 
 
 def plugged_in(config: NetworkConfig, links: Links, ips: list[IPConfig], routes: list[Route], pod: str) -> list[Step]:
-    """The steps that plug the cable in. `pod` is `namespace/pod` where it is known."""
+    """The steps that plug the cable in. `pod` is `namespace/pod` if it is known."""
     steps: list[Step] = filtered(pod_filter(config, links.host, links.pod_mac, ips))
     steps.append(_port(config, links, pod))
     if vlans := _port_vlans(config, links):
@@ -240,7 +240,7 @@ def _port_vlans(config: NetworkConfig, links: Links) -> SetPortVlans | None:
 
 
 def ipv6(pod: str, ips: list[IPConfig]) -> list[Step]:
-    """The step that lets the pod have the IPv6 addresses among these."""
+    """The step that enables IPv6 in the pod, if these have an IPv6 address."""
     return [EnableIPv6(pod)] if any(ip.version == 6 for ip in ips) else []
 
 
@@ -250,15 +250,15 @@ def addressed(config: NetworkConfig, pod: str, ips: list[IPConfig], routes: list
 
 
 def awaited(config: NetworkConfig, pod: str, ips: list[IPConfig]) -> list[Step]:
-    """The step that waits until the pod may use its IPv6 addresses, where that is asked for."""
+    """The step that waits until the pod may use its IPv6 addresses, if the configuration asks for that."""
     return [AwaitAddresses(pod)] if config.enable_dad and any(ip.version == 6 for ip in ips) else []
 
 
 def routing(pod: str, ips: list[IPConfig], routes: list[Route]) -> list[Step]:
-    """The steps that give the pod its routes. One without gateway gets the first gateway of its IP version.
+    """The steps that give the pod its routes. A route without a gateway gets the first gateway of its IP version.
 
-    Those on the link come first, for they may lead to the gateways of others. An IPv4 one that does has to have the
-    scope for it (fib_check_nh() of net/ipv4/fib_semantics.c).
+    Routes on the link come first, because they may lead to the gateways of others. An IPv4 route that does needs the
+    right scope (fib_check_nh() of net/ipv4/fib_semantics.c).
     """
     gateways = {ip.version: ip.gateway for ip in reversed(ips) if ip.gateway}
     on_link = [route for route in routes if route.is_on_link]
@@ -288,7 +288,7 @@ def pod_filter(config: NetworkConfig, host: str, mac: str, ips: list[IPConfig]) 
 
 
 def filtered(pod: PodFilter) -> list[Step]:
-    """The steps that have the packet filter do so."""
+    """The steps that put this into the packet filter."""
     steps: list[Step] = []
     if pod.masqueraded or pod.mac:
         steps.append(WriteAltnames(pod))
@@ -300,7 +300,7 @@ def filtered(pod: PodFilter) -> list[Step]:
 
 
 def detachment(pod: PodFilter, owner: str = "") -> list[Step]:
-    """The steps that unwire a pod; they need no namespace, and find nothing to do the second time.
+    """The steps that unwire a pod. They need no namespace, and do nothing the second time.
 
     With `owner`, a host veth with another MAC stays, and so do the rules of another network.
     """
@@ -308,6 +308,6 @@ def detachment(pod: PodFilter, owner: str = "") -> list[Step]:
 
 
 def foreign_detachment(ifname: str, result: Result | None) -> list[Step]:
-    """The steps that unwire a pod that another plugin wired, with that `result`; they need the pod's namespace."""
+    """The steps that unwire a pod that another plugin wired with this `result`. They need the pod's namespace."""
     hosts = [each.name for each in result.interfaces if not each.sandbox] if result else None
     return [DeleteForeignVeth(ifname, hosts)]

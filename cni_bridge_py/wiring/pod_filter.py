@@ -1,18 +1,18 @@
-"""What the packet filter does for one attachment, and how that is written on the attachment's host veth.
+"""What the packet filter does for one attachment, and how we note that on the attachment's host veth.
 
-It is written there as alternative names. They go with the link, and nobody who flushes the packet filter flushes
-them: an ADD that finds our table gone learns from them what to put back, for the pods of every network. A person reads
-them in `ip link`:
+The notes are alternative names of the link. They disappear with the link, and flushing the packet filter does not touch
+them. So an ADD that finds our table gone learns from them what to put back, for the pods of every network. `ip link`
+shows them:
 
     veth4935c4fb63a.mac.0a:58:0a:16:00:05           may send from this MAC alone (macspoofchk)
     veth4935c4fb63a.masquerade.10.22.0.5-16         is masqueraded (ipMasq)
     veth4935c4fb63a.exceptions.3a1f09cc52d8         but not to the networks of this digest (nonMasqueradeCIDRs)
     veth4935c4fb63a.exception.10.0.0.0-8            which are these, where they are few
 
-More than a few exceptions are told by their digest alone. Pods of such a network are masqueraded to all but their own
-networks from when our table is put back until the network's next ADD, which knows what the digest stands for.
+If there are more than a few exceptions, there is only their digest. When our table is put back, pods of such a network
+are masqueraded to everything but their own networks, until the network's next ADD, which knows the exceptions.
 
-Kernels before 5.5 have no alternative names; there a table that is gone comes back for pods made from then on.
+Kernels before 5.5 have no alternative names. There, a table that was lost comes back only for new pods.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from cni_bridge_py.kernel.rtnetlink import Link
 MAC, MASQUERADE, DIGEST, EXCEPTION = "mac", "masquerade", "exceptions", "exception"
 
 MOST_EXCEPTIONS = 32
-"""With more of them nobody could read `ip link`. Only an ADD of the same network knows them then."""
+"""How many exceptions we note: with more, nobody could read `ip link`. Then only an ADD of the network knows them."""
 
 
 @dataclass(frozen=True)
 class Exceptions:
     """Networks to which a pod's packets go with the pod's own address (nonMasqueradeCIDRs).
 
-    Where only their digest is known it is `told`.
+    If only their digest is known, it is `told`.
     """
 
     networks: tuple[IPNetwork, ...] = ()
@@ -54,8 +54,8 @@ class Exceptions:
 class PodFilter:
     """What the packet filter does for one attachment.
 
-    `host` is its host veth, `owner` that link's MAC, which tells whose it is (names.host_veth_mac). `mac` is the one
-    MAC that it may send from, empty where it may send from any. `masqueraded` are those of its addresses that are.
+    `host` is its host veth, `owner` that link's MAC, which identifies the network (names.host_veth_mac). `mac` is the
+    only MAC from which it may send, or empty if it may send from any. `masqueraded` are its masqueraded addresses.
     """
 
     host: str
@@ -66,7 +66,7 @@ class PodFilter:
 
 
 def digest(text: str) -> str:
-    """A name for what the text says: 12 hexadecimal digits."""
+    """A name for a text: 12 hexadecimal digits."""
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -83,7 +83,7 @@ def altnames(pod: PodFilter) -> list[str]:
 
 
 def read_altnames(links: Iterable[Link], known: Exceptions) -> list[PodFilter]:
-    """What the packet filter does for the attachments of these links; `known` are exceptions that may be meant."""
+    """What the packet filter does for the attachments of these links. `known` are exceptions for their digests."""
     found = [(link, facts) for link in links if (facts := _facts(link))]
     lists = [known, *(Exceptions(tuple(each.cidr for each in _addresses(facts, EXCEPTION))) for _, facts in found)]
     by_digest = {each.digest: each for each in lists}
@@ -127,6 +127,6 @@ def _dashed(network: IPNetwork) -> str:
 def _addresses(facts: dict[str, list[str]], key: str) -> list[InterfaceAddress]:
     found = []
     for value in facts.get(key, []):
-        with suppress(ValueError):  # not of our making
+        with suppress(ValueError):  # not one of ours
             found.append(parse_address(value.replace("-", "/")))
     return found

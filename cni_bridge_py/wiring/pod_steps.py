@@ -1,6 +1,6 @@
-"""Steps on what is one pod's alone; most of it goes with the veth pair.
+"""Steps on what belongs to one pod only. Most of it disappears with the veth pair.
 
-Commands hold `$POD`, the path of the pod's network namespace.
+In commands, `$POD` is the path of the pod's network namespace.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from cni_bridge_py.wiring.step import (
 )
 
 DAD_SECONDS = 10
-"""What the reference waits at most; the kernel's default takes one to two."""
+"""The reference's limit, too. With the kernel's defaults, it takes one to two seconds."""
 
 BR_MAX_PORTS = 1 << 10
 """net/bridge/br_private.h; the kernel gives none the number 0."""
 
 IFALIASZ = 256
-"""linux/if.h: an alias's room, its terminating NUL included."""
+"""linux/if.h: the size of an alias in bytes, including its terminating NUL."""
 
 ALTIFNAMSIZ = 128
 """linux/if.h: an alternative name's room, its terminating NUL included."""
@@ -81,13 +81,13 @@ class CreateVethPair(Step):
 
     def check(self, kernel: Kernel) -> None:
         pod = in_pod(kernel, self.pod)
-        expect(pod.kind == "veth", f"{self.pod} in the pod is no veth")
+        expect(pod.kind == "veth", f"{self.pod} in the pod is not a veth")
         expect(
             not self.pod_mac or pod.mac == self.pod_mac,
             f"{self.pod} has MAC {pod.mac}, not {self.pod_mac}",
         )
         host = on_host(kernel, self.host)
-        expect(host.kind == "veth", f"{self.host} is no veth")
+        expect(host.kind == "veth", f"{self.host} is not a veth")
         is_one_cable = pod.peer == host.index and host.peer == pod.index
         expect(is_one_cable, f"{self.pod} in the pod is not the other end of {self.host}")
 
@@ -148,7 +148,7 @@ class AttachToBridge(Step):
 
 @dataclass(frozen=True)
 class PlugBackIn(Step):
-    """Pods that were plugged into a bridge that somebody deleted are plugged into the new one.
+    """If somebody deleted the bridge, the network's other pods are plugged into the new one.
 
     An alternative name of the bridge says that this has been done for the network. It goes with the bridge; so each
     network that uses a new one does it once. `port` are the steps that make a port of this network's, whichever pod's.
@@ -160,7 +160,7 @@ class PlugBackIn(Step):
     vlans: SetPortVlans | None
 
     def __str__(self) -> str:
-        return f"the network's other pods, if {self.bridge} was deleted: plug them in again"
+        return f"if {self.bridge} was deleted: plug the network's other pods in again"
 
     def apply(self, kernel: Kernel) -> None:
         if self._done in on_host(kernel, self.bridge).altnames:
@@ -190,7 +190,7 @@ class PlugBackIn(Step):
 
 @dataclass(frozen=True)
 class EnableIPv6(Step):
-    """IPv6 is on in the pod, where a container runtime may have turned it off, and outlives the link's being down."""
+    """IPv6 is on in the pod, even if a container runtime switched it off. Addresses stay when the link goes down."""
 
     pod: str
 
@@ -282,7 +282,7 @@ class AddAddress(Step):
 
 @dataclass(frozen=True)
 class AwaitAddresses(Step):
-    """The pod's IPv6 addresses are its alone: duplicate address detection, which was asked for, is over."""
+    """The pod's IPv6 addresses are unique: duplicate address detection, which the configuration asks for, is over."""
 
     pod: str
 
@@ -298,7 +298,7 @@ class AwaitAddresses(Step):
                 expect(not each & rtnetlink.IFA_F_DADFAILED, f"{address} is used by another host, too (DAD failed)")
             if not any(each & rtnetlink.IFA_F_TENTATIVE for each in flags.values()):
                 return
-            expect(time.monotonic() < deadline, f"no end of duplicate address detection in {DAD_SECONDS} s")
+            expect(time.monotonic() < deadline, f"duplicate address detection has not ended after {DAD_SECONDS} s")
             time.sleep(0.05)
 
     def commands(self) -> list[str]:
@@ -309,7 +309,7 @@ class AwaitAddresses(Step):
 
 @dataclass(frozen=True)
 class AnnounceMac(Step):
-    """The kernel tells neighbours the pod's MAC when it comes up: they may know the address with another."""
+    """When the pod's interface comes up, the kernel announces its MAC: neighbours may know the address with another."""
 
     pod: str
 
@@ -331,7 +331,7 @@ class AnnounceMac(Step):
 
 @dataclass(frozen=True)
 class AddRoute(Step):
-    """The pod has a route; `gw` is the gateway to use where the route names none."""
+    """The pod has a route. `gw` is the gateway if the route itself has none."""
 
     pod: str
     route: Route
@@ -365,7 +365,7 @@ class AddRoute(Step):
         expect(found, f"the pod has no route to {self._place}")
 
     def _is(self, route: KernelRoute) -> bool:
-        """Whether the kernel's route is this one; what the configuration leaves open may be anything."""
+        """Whether the kernel's route is this one. What the configuration does not set may have any value."""
         wanted = self.route
         return (
             route.dst == wanted.dst
@@ -384,7 +384,7 @@ class AddRoute(Step):
         words += [f"dev {quote(self.pod)}"]
         words += [f"metric {route.priority}"] if route.priority else []
         words += [f"table {route.table}"] if route.table is not None else []
-        # `ip` takes the scope from the gateway, and link where there is none; the plugin's is global unless asked.
+        # Without `scope`, `ip` would choose link for a route without a gateway; the plugin's default is global.
         words += [f"scope {route.scope or 0}"] if route.version == 4 and (route.scope or not self.gw) else []
         words += [f"mtu {route.mtu}"] if route.mtu else []
         words += [f"advmss {route.advmss}"] if route.advmss else []
@@ -393,9 +393,9 @@ class AddRoute(Step):
 
 @dataclass(frozen=True)
 class DeleteVethPair(Step):
-    """The cable is gone, and with it all that the pod's end had: addresses, routes, its bridge port.
+    """The cable is gone, and with it its bridge port, and the addresses and routes of the pod's end.
 
-    With `owner`, a MAC, only where the host's end has that one: another network's is none of ours.
+    With `owner`, a MAC, the step does nothing if the host's end has another MAC: it belongs to another network.
     """
 
     host: str
@@ -406,9 +406,9 @@ class DeleteVethPair(Step):
 
     def apply(self, kernel: Kernel) -> None:
         link = kernel.host.link(self.host)
-        # Something else of that name is somebody else's.
+        # Anything but a veth with that name is not ours.
         if link and link.kind == "veth" and self.owner in ("", link.mac):
-            with Tolerating(ENODEV):  # gone is what was wanted
+            with Tolerating(ENODEV):  # it is gone already
                 kernel.host.ask(rtnetlink.del_link(self.host))
 
     def commands(self) -> list[str]:
@@ -417,10 +417,10 @@ class DeleteVethPair(Step):
 
 @dataclass(frozen=True)
 class DeleteForeignVeth(Step):
-    """The pod's interface is gone also where another plugin made it, under a host veth's name of its own.
+    """The pod's interface is gone even if another plugin made it, with its own name for the host veth.
 
-    `hosts` are the names that one may have; where they are not known, any but a name of ours. Another name belongs
-    to another pod, in a namespace whose path is used again.
+    `hosts` are the names that the host veth may have. If they are not known, it may have any name but one of ours. A
+    link with another name belongs to another pod, which uses the path of the namespace again.
     """
 
     pod: str

@@ -1,4 +1,4 @@
-"""What every step is: it applies itself, checks itself, and says itself as commands."""
+"""What a step is: it applies itself, checks itself, and explains itself as commands."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from cni_bridge_py.kernel.rtnetlink import Link
 
 
 class Step:
-    """One step; what most of them share."""
+    """One step, with defaults for what most steps share."""
 
     def apply(self, kernel: Kernel) -> None:
-        """Make it so. Raises CniError, NetlinkError or OSError."""
+        """Do it. Raises CniError, NetlinkError or OSError."""
         raise NotImplementedError
 
     def check(self, kernel: Kernel) -> None:
-        """See that it is so. Raises CniError 105 that names what is not."""
+        """Check that it is so. Raises CniError 105, which names what is not."""
 
     def see_ready(self, kernel: Kernel) -> None:
-        """See whether `apply` would be refused; looks only.
+        """Check whether `apply` would be refused. Changes nothing.
 
-        Raises CniError that says for what, of code 51 where pods that are there suffer from it, too.
+        Raises CniError with the reason. The code is 51 if running pods are affected, too.
         """
 
     def commands(self) -> list[str]:
@@ -44,9 +44,9 @@ class Step:
 
 
 def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
-    """Apply the steps in order. Nothing is undone after a failure: that is what the steps of DEL are for.
+    """Apply the steps in order. After a failure, nothing is undone here: the steps of DEL do that.
 
-    Raises CniError that says which step failed and why.
+    Raises CniError, which says which step failed and why.
     """
     for step in steps:
         with Explained(step):
@@ -56,7 +56,7 @@ def apply_all(steps: Sequence[Step], kernel: Kernel) -> None:
 def check_all(steps: Sequence[Step], kernel: Kernel) -> None:
     """Check the steps in order.
 
-    Raises CniError 105 for the first thing that is not as the steps leave it.
+    Raises CniError 105 for the first thing that is not as the steps would leave it.
     """
     for step in steps:
         with Explained(step):
@@ -64,9 +64,9 @@ def check_all(steps: Sequence[Step], kernel: Kernel) -> None:
 
 
 def see_ready(steps: Sequence[Step], kernel: Kernel) -> None:
-    """See whether the steps could be applied.
+    """Check whether the steps could be applied.
 
-    Raises CniError 50 or 51 for the first that could not.
+    Raises CniError 50 or 51 for the first step that could not.
     """
     for step in steps:
         try:
@@ -78,7 +78,7 @@ def see_ready(steps: Sequence[Step], kernel: Kernel) -> None:
 
 
 class Explained:
-    """A context manager: turns what the kernel says into a CniError that names what was being done."""
+    """A context manager that turns an error of the kernel into a CniError, which says what was being done."""
 
     def __init__(self, what: object) -> None:
         self._what = what
@@ -95,25 +95,25 @@ class Explained:
 
 
 def expect(holds: object, reason: str) -> None:
-    """Raise CniError 105 with `reason` unless it holds."""
+    """Raise CniError 105 with `reason` unless the condition is true."""
     if not holds:
         raise CniError(NOT_AS_EXPECTED, reason)
 
 
 def on_host(kernel: Kernel, name: str) -> Link:
-    """The host's link of that name. Raises CniError 105 where there is none."""
+    """The host's link of that name. Raises CniError 105 if there is none."""
     return _existing(kernel.host.link(name), name, "host")
 
 
 def in_pod(kernel: Kernel, name: str) -> Link:
-    """The pod's link of that name. Raises CniError 105 that says where there is none."""
+    """The pod's link of that name. Raises CniError 105 if there is none."""
     return _existing(kernel.pod.link(name), name, kernel.pod_netns.path)
 
 
 def enable_ipv6(interface: str) -> None:
-    """Switch IPv6 on at an interface of the namespace that the process is in; a node or a runtime may have it off.
+    """Switch IPv6 on, for an interface of the process's namespace: a node or a runtime may have switched it off.
 
-    Raises CniError 100 where the kernel has none, OSError where it cannot be switched on.
+    Raises CniError 100 if the kernel has no IPv6, OSError if it cannot be switched on.
     """
     try:
         sysctl.ensure(disable_ipv6(interface), "0")
@@ -127,13 +127,13 @@ def need_ipv6() -> None:
     if not sysctl.exists("net/ipv6/conf"):
         raise CniError(
             KERNEL_REFUSED,
-            "pods are to have IPv6 addresses, and this node's kernel has no IPv6",
-            "give them IPv4 addresses alone, or start the node without ipv6.disable=1",
+            "pods get IPv6 addresses, but this node's kernel has no IPv6",
+            "give them IPv4 addresses only, or boot the node without ipv6.disable=1",
         )
 
 
 def accept_ra(interface: str) -> str:
-    """The parameter by which an interface takes router advertisements: 0 no, 1 unless the node is a router, 2 yes."""
+    """The parameter that lets an interface accept router advertisements: 0 no, 1 unless the node forwards, 2 yes."""
     return f"net/ipv6/conf/{interface}/accept_ra"
 
 
@@ -148,7 +148,7 @@ def accept_dad(interface: str) -> str:
 
 
 def keep_addr_on_down(interface: str) -> str:
-    """The parameter by which IPv6 addresses survive `ip link set INTERFACE down`, as those of IPv4 do."""
+    """The parameter that lets IPv6 addresses survive `ip link set INTERFACE down`, as IPv4 addresses do."""
     return f"net/ipv6/conf/{interface}/keep_addr_on_down"
 
 
@@ -160,6 +160,6 @@ def _existing(link: Link | None, name: str, where: str) -> Link:
 
 def add_address_command(address: InterfaceAddress, interface: str, dad: bool = False) -> str:
     """ip address add, as the plugin does it."""
-    # `ip` sets no broadcast address unless told, and waits for duplicate address detection unless told.
+    # By default, `ip` sets no broadcast address, and waits for duplicate address detection.
     option = " broadcast +" if address.version == 4 else "" if dad else " nodad"
     return f"ip address add {address}{option} dev {quote(interface)}"

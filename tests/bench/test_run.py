@@ -75,7 +75,7 @@ def test_what_it_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
     for args, reason in (
         (("velocity",), "no section velocity"),
         (("--against", tmp_path), "there must be a bridge and a host-local"),
-        (("--write", "verbs"), "--write takes all sections"),
+        (("--write", "verbs"), "--write needs all sections"),
     ):
         done = bench(*args)
         assert done.returncode == 2

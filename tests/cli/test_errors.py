@@ -57,7 +57,7 @@ def test_not_root(
 def test_a_root_that_may_not_see_the_packet_filter(argv: str, patient: Patient) -> None:
     """It sees no guards either, and would call each pod unguarded."""
     confined = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-    assert "takes CAP_NET_ADMIN" in refused(patient.node, *confined, PROGRAM, *argv.split())
+    assert "needs CAP_NET_ADMIN" in refused(patient.node, *confined, PROGRAM, *argv.split())
 
 
 def test_the_demo_without_what_it_takes(patient: Patient) -> None:
@@ -70,7 +70,7 @@ def test_the_demo_without_what_it_takes(patient: Patient) -> None:
     [
         ("---\nname: podnet\ntype: cni-bridge-py\n", "YAML"),
         ("name: podnet\n", "JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "it is not a JSON object"),
         ('{"name": "x", "plugins": [{"type": "bridge"}]}', "no plugin of type cni-bridge-py"),
         ("\x00\xff", "JSON"),
     ],

@@ -125,7 +125,7 @@ def test_it_takes_our_entry_of_a_list(plugin: Plugin, node: Node) -> None:
     ("text", "message"),
     [
         ("{", "standard input: "),
-        ("[]", "no JSON object"),
+        ("[]", "it is not a JSON object"),
         ('{"name": "x", "mtu": "big"}', "mtu: expected an integer"),
         ('{"name": "x", "plugins": [{"type": "bridge"}]}', "no plugin of type cni-bridge-py"),
     ],
@@ -183,11 +183,12 @@ def test_a_running_pods_names_are_quoted(plugin: Plugin, make_node: Callable[[],
     plugin.install(called)
     called.write("/etc/cni/net.d/10-bridge.conf", json.dumps(conf))
     by_hand, by_plugin = typed.pod("web"), called.pod("web")
-    ifname, name = "e;id>$x'&", "web\ntouch /run/touched\n"
+    ifname, name = "e;id>$x'&", "web'`touch /run/touched`\ntouch /run/touched\n"
     args = f"K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name}"
     plugin.add(called, conf, by_plugin, args=args, ifname=ifname)
+    shown = name.replace("\n", "?")  # as `list` shows it
     for verb in ("ADD", "DEL"):
-        script = called.run(*plugin.argv, "explain", "--verb", verb, "--pod", f"shop/{name}").stdout
+        script = called.run(*plugin.argv, "explain", "--verb", verb, "--pod", f"shop/{shown}").stdout
         typed.run("sh", "-e", input=script)
         assert (ifname in by_hand.links()) == (verb == "ADD")
     assert not (typed.root / "run/touched").exists()

@@ -52,7 +52,7 @@ def test_traffic_is_as_the_pod_sees_it(patient: Patient) -> None:
         ("ip -n web-0 address del 10.22.0.2/16 dev eth0", "address missing"),
         ("ip link del $VETH", "lease without veth (dead)"),
         ("rm /var/lib/cni/networks/podnet/10.22.0.2 /var/lib/cni/networks/podnet/fd00:22::2", "veth without lease"),
-        ("nft flush set bridge cni-bridge-py attachments", "guard missing"),
+        ("nft flush set bridge cni-bridge-py attachments", "macspoofchk missing"),
         ("nft flush set inet cni-bridge-py attachments", "masquerade missing"),
     ],
 )

@@ -157,7 +157,7 @@ def test_its_errors_are_passed_on(node: Node, fake: Fake) -> None:
         ("Traceback (most recent call last)", 1, "its answer is not JSON"),
         ("", 1, "netplugin failed with no error message: exit status 1"),
         ("[]", 0, "its answer is not a JSON object"),
-        ('{"cniVersion": "1.0.0"}', 0, "there are no addresses in it"),
+        ('{"cniVersion": "1.0.0"}', 0, "its result has no addresses"),
         ('{"cniVersion": "1.0.0", "ips": [{"address": "ten"}]}', 0, "its result cannot be used"),
     ],
     ids=["crash", "silent failure", "a list", "no addresses", "no address"],

@@ -110,7 +110,7 @@ def test_the_subnet_changes_what_belongs_to_it(installer: Installer) -> None:
     del ipam["rangeStart"], ipam["gateway"]  # of the old subnet
     assert installer.conf() == changed(ipam=ipam)
     assert [json.loads(each) for each in installer.backups()] == [CHANGED]
-    assert "what it was is in" in said
+    assert "changed; the former one is in" in said
 
 
 def test_a_larger_subnet_keeps_what_lies_in_it(installer: Installer) -> None:
@@ -180,7 +180,7 @@ def test_what_has_our_name_and_is_not_ours_is_kept_as_a_backup(installer: Instal
     said = installer.install()
     assert installer.conf() == shipped()
     assert installer.backups() == [existing]
-    assert "what was there before is in" in said
+    assert "the former one is in" in said
     assert installer.picked_up() == ["10-bridge.conf"]
 
 
@@ -195,8 +195,8 @@ def test_two_backups_within_a_second_are_both_kept(installer: Installer) -> None
 def test_it_says_whose_place_it_took(installer: Installer, other: str) -> None:
     installer.write_conf(other, ANOTHERS)
     said = installer.install()
-    assert f"Until now new pods got {CONF}/{other} (network another: bridge)" in said
-    assert "may not reach the pods that run" in said
+    assert f"Until now, new pods got {CONF}/{other} (network another: bridge)" in said
+    assert "may not reach the pods that are running" in said
     assert installer.conf(other) == ANOTHERS
     assert "Until now" not in installer.install(), "that is no news the second time"
 
@@ -231,13 +231,13 @@ def uplink(installer: Installer, mtu: int) -> None:
 
 def test_the_mtu_follows_an_uplink_with_a_smaller_one(installer: Installer) -> None:
     uplink(installer, 1380)
-    assert "The pods' MTU is 1380, as that of tun0" in installer.install()
+    assert "The pods' MTU is 1380, the MTU of tun0" in installer.install()
     assert installer.conf()["mtu"] == 1380
 
 
 def test_the_mtu_that_is_asked_for_is_taken(installer: Installer) -> None:
     uplink(installer, 1380)
-    assert "as that of" not in installer.install("--mtu=1200")
+    assert "the MTU of" not in installer.install("--mtu=1200")
     assert installer.conf()["mtu"] == 1200
 
 

@@ -132,5 +132,5 @@ def test_several_at_once_make_all_their_changes(installer: Installer) -> None:
     conf = installer.conf()
     assert (conf["mtu"], conf["ipam"]["subnet"]) == (1400, "10.99.0.0/16")
     assert staged(installer) == []
-    assert any("Another install.sh is at work" in each for each in said)
+    assert any("Another install.sh is running" in each for each in said)
     assert all(json.loads(each) for each in installer.backups())

@@ -102,7 +102,7 @@ def test_a_bridge_that_has_another_address_is_told_with_the_way_out(installer: I
     installer.node.run(*["ip", "link", "add", "cni0", "type", "bridge"])
     installer.node.run(*["ip", "address", "add", "10.4.0.1/24", "dev", "cni0"])
     said = installer.install()
-    assert "WARNING: the bridge cni0 has the address 10.4.0.1/24, and not the pods' gateway 10.22.0.1/16" in said
+    assert "WARNING: the bridge cni0 has the address 10.4.0.1/24, not the pods' gateway 10.22.0.1/16" in said
     assert "ip address del 10.4.0.1/24 dev cni0" in said
 
 
@@ -111,7 +111,7 @@ def test_a_bridge_that_is_no_bridge_is_told(installer: Installer) -> None:
     installer.node.run(*["ip", "link", "add", "cni0", "type", "veth", "peer", "name", "far"])
     said = installer.install()
     assert "is not a bridge" in said
-    assert "WARNING: no pod can be served now" in said
+    assert "WARNING: the plugin cannot serve a pod now" in said
 
 
 def test_a_configuration_that_the_plugin_refuses_is_not_installed(installer: Installer) -> None:
@@ -201,7 +201,7 @@ NATIVE = (
 def test_what_drops_forwarded_packets_is_said(installer: Installer, rules: str) -> None:
     installer.node.run("sh", "-c", rules)
     said = installer.install()
-    assert "WARNING: pods reach nothing beyond this node, unless a rule accepts that: chain FORWARD" in said
+    assert "WARNING: pods reach nothing beyond this node, unless a rule accepts their packets: chain FORWARD" in said
     assert "--conf 10-bridge-firewall.conflist" in said
     assert installer.picked_up() == ["10-bridge.conf"]
 
@@ -210,7 +210,7 @@ def test_what_drops_forwarded_packets_is_said(installer: Installer, rules: str) 
 def test_the_list_with_firewall_is_chosen_where_that_plugin_is_there(installer: Installer, rules: str) -> None:
     installer.node.run("sh", "-c", f"cp /usr/lib/cni/portmap /usr/lib/cni/firewall {BIN}; {rules}")
     said = installer.install()
-    assert "This node drops what is forwarded" in said
+    assert "This node drops forwarded packets" in said
     assert "WARNING" not in said
     assert installer.picked_up() == ["10-bridge-firewall.conflist"]
 

@@ -51,7 +51,7 @@ def test_options_that_need_another_are_refused_alone(installer: Installer, optio
 
 @pytest.mark.parametrize("option", ["--subnet=10.1.0.0/16", f"--bin-dir={BIN}", "--force"])
 def test_the_demo_alone_takes_no_option_of_installing(installer: Installer, option: str) -> None:
-    assert "takes --install as well" in installer.refuse("--demo", option)
+    assert "needs --install as well" in installer.refuse("--demo", option)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_it_says_when_it_may_not_write_there(installer: Installer) -> None:
 
 
 def test_it_says_that_the_demo_takes_root(installer: Installer) -> None:
-    assert "takes root" in installer.refuse("--no-build", "--demo", user=NOBODY)
+    assert "needs root" in installer.refuse("--no-build", "--demo", user=NOBODY)
 
 
 def test_a_user_may_install_into_directories_of_their_own(installer: Installer) -> None:

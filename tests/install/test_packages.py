@@ -1,4 +1,4 @@
-"""What building takes, asked before anything is installed; with stand-ins for apt-get and Python."""
+"""What building needs, asked before anything is installed; with stand-ins for apt-get and Python."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def asked_for(log: Path) -> list[str]:
 
 def test_without_python_and_apt_it_says_what_it_takes(installer: Installer, commands: Path) -> None:
     complaint = installer.refuse(path=commands)
-    assert "Python 3.11 or newer; there is none here" in complaint
+    assert "Python 3.11 or newer; this machine has none" in complaint
     assert "--build-in-container" in complaint
 
 
@@ -61,7 +61,7 @@ def test_an_old_python_is_refused_before_anything_is_installed(installer: Instal
     put_command(commands, "python3", '[ "$1" = --version ] && echo Python 3.9.2 && exit\nexit 1')
     apt(commands, log, python="3.9.2-3")
     complaint = installer.refuse(path=commands)
-    assert "Python 3.11 or newer; Python 3.9.2 here" in complaint
+    assert "Python 3.11 or newer; this machine has Python 3.9.2" in complaint
     assert "Debian 12" in complaint
     assert [line for line in asked_for(log) if "install " in line] == []
 
@@ -97,11 +97,11 @@ def test_all_that_is_missing_is_installed_at_once(installer: Installer, commands
     apt(commands, log)
     done = installer.run(path=commands)
     missing = "binutils gcc libc6-dev python3 python3-venv libpython3-dev"
-    assert f"Building takes these Debian packages: {missing}" in done.stdout
+    assert f"Building needs these Debian packages: {missing}" in done.stdout
     installs = [line for line in asked_for(log) if " install " in line]
     assert len(installs) == 1
     assert installs[0].endswith(f"install {missing}")
-    assert "what they are to bring is not there" in done.stderr, "the stand-in installs nothing"
+    assert "what they should provide is missing" in done.stderr, "the stand-in installs nothing"
 
 
 def test_the_lock_of_another_package_manager_is_waited_for(installer: Installer, commands: Path, log: Path) -> None:

@@ -63,7 +63,7 @@ def test_installing_twice_changes_nothing_and_says_so(installer: Installer) -> N
     installer.install()
     before = installer.contents()
     said = installer.install()
-    assert "the version that was built is there already" in said
+    assert "already the version that was built" in said
     assert f"{CONF}/10-bridge.conf: as it was" in said
     assert installer.contents() == before
 
@@ -167,8 +167,8 @@ def test_an_upgrade_that_does_not_start_leaves_the_old_version(installer: Instal
 def test_where_no_program_may_be_started(installer: Installer) -> None:
     installer.node.run("mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", BIN)
     complaint = installer.refuse_install()
-    assert f"{BIN} is on a file system that starts no programs (noexec)" in complaint
-    assert "--bin-dir names another place" in complaint
+    assert f"{BIN}: the file system runs no programs (noexec)" in complaint
+    assert "choose another place with --bin-dir" in complaint
 
 
 @pytest.mark.parametrize(("folder", "option"), [(BIN, "--bin-dir"), (CONF, "--conf-dir"), (PREFIX, "--prefix")])
@@ -176,7 +176,7 @@ def test_a_read_only_file_system(installer: Installer, folder: str, option: str)
     installer.node.run("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder)
     complaint = installer.refuse_install()
     assert f"{folder} is on a read-only file system" in complaint
-    assert f"{option} names another place" in complaint
+    assert f"choose another place with {option}" in complaint
 
 
 def test_a_program_for_another_processor(installer: Installer) -> None:
@@ -192,7 +192,7 @@ def test_a_program_for_another_processor(installer: Installer) -> None:
 
 def test_a_node_without_loopback_gets_ours(installer: Installer) -> None:
     installer.build_source()
-    assert "loopback -> cni-bridge-py, for there was no plugin of that name" in installer.install()
+    assert "loopback -> cni-bridge-py, because there was no plugin of that name" in installer.install()
     installer.node.run("ip", "netns", "add", "pod")
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c", "CNI_NETNS": "/run/netns/pod", "CNI_IFNAME": "lo"}
     conf = {"cniVersion": "1.0.0", "name": "cni-loopback", "type": "loopback"}

@@ -150,9 +150,9 @@ def test_podman_takes_lists_alone(installer: Installer, bare: Path) -> None:
     installer.node.write("/etc/containers/containers.conf", PODMAN)
     installer.node.run("install", "-D", "/usr/lib/cni/portmap", "/opt/podman/cni/portmap")
     said = installer.succeed("--no-build", path=bare)
-    assert "podman takes lists alone: 10-bridge.conflist" in said
+    assert "podman takes only lists: 10-bridge.conflist" in said
     assert [each.name for each in installer.path("/etc/cni/podman.d").iterdir()] == ["10-bridge.conflist"]
-    assert "WARNING: podman takes lists alone" in installer.succeed("--no-build", "--conf=10-bridge.conf", path=bare)
+    assert "WARNING: podman takes only lists" in installer.succeed("--no-build", "--conf=10-bridge.conf", path=bare)
 
 
 def test_podman_beside_a_configuration_that_is_no_list(installer: Installer, bare: Path) -> None:

@@ -128,7 +128,7 @@ def test_purging_takes_root(installer: Installer) -> None:
 def test_it_says_what_stays_and_why(real: Installer) -> None:
     pods = [start_pod(real, name) for name in ("red", "blue")]
     said = real.uninstall()
-    assert "2 pods of the network podnet, which keep their network and cannot be stopped by a runtime" in said
+    assert "2 pods of the network podnet: they keep their network, but no runtime can stop them" in said
     for line in ("the bridge cni0", "the table inet cni-bridge-py", f"the leases in {LEASES}", "what was removed"):
         assert line in said
     assert "--purge" in said
@@ -152,7 +152,7 @@ def test_purge_takes_all_of_it(real: Installer, at_once: bool) -> None:
     if not at_once:
         real.uninstall()
     said = real.uninstall("--purge")
-    assert "1 pods of the network podnet have no network any more" in said
+    assert "1 pods of the network podnet no longer have a network" in said
     assert set(real.node.links()) == {"lo"}
     assert "cni-bridge-py" not in real.node.run("nft", "list", "ruleset").stdout
     assert real.node.leases("podnet") == {}

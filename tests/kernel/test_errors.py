@@ -166,7 +166,7 @@ class TestBridge:
     @pytest.mark.parametrize("ranges", [[[{"subnet": "fd00:22::/64"}]], dual_stack()["ipam"]["ranges"]])
     def test_mtu_that_is_too_small_for_ipv6(self, node: Node, plugin: Plugin, ranges: Json) -> None:
         error = refused(plugin, node, network(mtu=1279, ipam={"ranges": ranges}), node.pod())
-        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, the least that IPv6 needs")
         assert BRIDGE not in node.links()
 
     @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ class TestBridge:
         pod = node.pod()
         error = refused(plugin, node, network(6, isGateway=True), pod)
         assert error["code"] == KERNEL_REFUSED
-        assert f"{BRIDGE} has an MTU of 1200, IPv6 needs 1280" in error["msg"]
+        assert f"{BRIDGE} has an MTU of 1200, but IPv6 needs 1280" in error["msg"]
         node.run("ip", "link", "set", BRIDGE, "mtu", "1280")
         plugin.add(node, network(6, isGateway=True), pod)
         assert pod.ping(GATEWAY[6])

@@ -105,7 +105,7 @@ def test_the_proxy_before_several_control_planes_is_no_node(machine: Machine) ->
         ("ready_after", f"not Ready: {WORKER}. Look at: kubectl --context kind-c describe node {WORKER}"),
         (
             "joined",
-            f"kind has {WORKER}, and Kubernetes does not know of it. If that cluster was never finished: kind del",
+            f"kind has {WORKER}, but Kubernetes does not know it. If that cluster was never finished: kind del",
         ),
     ],
 )
@@ -126,7 +126,7 @@ def test_it_does_not_wait_for_ever(
 def test_a_plugin_that_could_not_be_built_as_one_file(machine: Machine) -> None:
     machine.add_nodes()
     machine.plugin.unlink()
-    assert "the image takes the plugin as one static file" in machine.fail("install")
+    assert "the image needs the plugin as a static file" in machine.fail("install")
     assert steps(machine) == []
 
 
@@ -216,7 +216,7 @@ def test_uninstall_where_kubernetes_does_not_answer(machine: Machine) -> None:
     machine.succeed("install", "mine")
     machine.state["api_after"] = 1000
     said = machine.succeed("uninstall", "mine")
-    assert "When it does again: kubectl --context kind-mine delete --filename=" in said
+    assert "When it answers again, run: kubectl --context kind-mine delete --filename=" in said
     assert all(node["undone"] for node in machine.state["nodes"].values())
 
 

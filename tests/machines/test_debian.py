@@ -115,7 +115,7 @@ def test_from_nothing_to_pods_and_back(machine: Machine) -> None:
     containerd.start()
     assert not containerd.has_network()
     said = debian.type("sudo ./install.sh")
-    assert "Building takes these Debian packages: binutils gcc libc6-dev python3 python3-venv libpython3-dev" in said
+    assert "Building needs these Debian packages: binutils gcc libc6-dev python3 python3-venv libpython3-dev" in said
     assert "containerd: plugins in /usr/lib/cni, configurations in /etc/cni/net.d" in said
     assert "NOTE" not in said, "the plugin is the static executable"
     assert "10-bridge.conf; it needs no restart" in said
@@ -131,7 +131,7 @@ def test_from_nothing_to_pods_and_back(machine: Machine) -> None:
     # Again, with nothing to do.
     said = debian.type("sudo ./install.sh")
     assert "Nothing to build" in said
-    assert "the version that was built is there already" in said
+    assert "already the version that was built" in said
     assert "10-bridge.conf: as it was" in said
 
     # The demo and the command for people.
@@ -172,7 +172,7 @@ def test_from_nothing_to_pods_and_back(machine: Machine) -> None:
     assert "the bridge cni0" in said
     assert machine.reaches(let_through, pod.ips[0])
     said = debian.type("sudo ./install.sh --uninstall --purge")
-    assert "2 pods of the network podnet have no network any more" in said
+    assert "2 pods of the network podnet no longer have a network" in said
     assert _left(debian) == ""
     assert "There was nothing to uninstall" in debian.type("sudo ./install.sh --uninstall")
 
@@ -184,8 +184,8 @@ def test_where_forward_drops_from_the_start(machine: Machine) -> None:
     containerd = DebiansContainerd(debian)
     containerd.start()
     said = debian.type("sudo ./install.sh")
-    assert "This node drops what is forwarded" in said
-    assert "10-bridge-firewall.conflist has it let pods through" in said
+    assert "This node drops forwarded packets" in said
+    assert "10-bridge-firewall.conflist lets pods' packets through" in said
     containerd.wait_for_network()
     pods = [containerd.run_pod() for _ in range(2)]
     assert machine.reaches(pods[0], pods[1].ips[0])

@@ -131,7 +131,7 @@ CASES = {
     "the rule set was flushed: masquerade": Case(
         "masquerade", "nft flush ruleset", "postrouting", ("world4", "world6")
     ),
-    "nftables.service was reloaded": Case("guards", "nft -f /etc/nftables.conf", "macspoofchk"),
+    "nftables.service was reloaded": Case("macspoofchk", "nft -f /etc/nftables.conf", "macspoofchk"),
     "an element of a set is gone": Case(
         "masquerade", f"nft flush set $({POD_SETS} | sed -n 1p)", "lacks 10.22.0.2", ("world4",)
     ),
@@ -367,7 +367,7 @@ def test_a_subnet_that_is_the_uplinks(make_patient: Callable[..., Patient]) -> N
 def test_a_bridges_name_that_is_taken(make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(pods=0)
     patient.sh("ip link add cni0 type veth peer name other")
-    assert "no bridge" in patient.doctor().told("bridge")
+    assert "not a bridge" in patient.doctor().told("bridge")
     patient.cure(patient.doctor().commands)
     assert patient.doctor().wrong == []
     patient.pods = [patient.add("one"), patient.add("other")]

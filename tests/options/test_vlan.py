@@ -163,7 +163,7 @@ class TestWithVlanFiltering:
         node.run(*f"ip link add {BRIDGE} up type bridge".split())
         node.run(*f"ip link add {BRIDGE}.100 type bridge".split())
         error = plugin.call(node, "ADD", RED, node.pod()).error
-        assert (error["code"], f"{BRIDGE}.100 is there already" in error["msg"]) == (BRIDGE_IN_USE, True)
+        assert (error["code"], f"{BRIDGE}.100 already exists" in error["msg"]) == (BRIDGE_IN_USE, True)
 
     def test_gc_leaves_the_gateway(self, node: Node, plugin: Plugin) -> None:
         pod, _ = add_pod(plugin, node, RED)

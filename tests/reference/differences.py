@@ -25,36 +25,36 @@ class Difference(NamedTuple):
 MEANT = [
     Difference(
         "MAC addresses of pods and host veths",
-        "derived from the pod's address and the veth's name, so that neighbours' entries stay true when an address is "
-        "used again, and GC knows whose a veth is; the reference's are random",
+        "derived from the pod's address and from the veth's name. So neighbours' ARP entries stay valid when an "
+        "address is used again, and GC knows which network a veth belongs to. The reference's are random",
         r"links/(HOST-VETH|eth0|net1|a-name-so-loong)/mac", "IPv4",
     ),
     Difference(
         "MAC address of the bridge",
-        "derived from the gateway, or else pinned as it is made; the reference's without isGateway changes with the "
-        "bridge's ports, and pods' neighbour entries for it go stale",
+        "derived from the gateway, or else fixed when the bridge is made. Without isGateway, the reference's changes "
+        "with the bridge's ports, and pods' neighbour entries for it become stale",
         r"links/(cni0|br-other)/mac", "IPv4",
     ),
     Difference(
         "names of host veths",
-        "derived from container id and interface name, so that no state is needed to find them (the pictures call all "
-        "of them HOST-VETH); the reference's are random",
+        "derived from container id and interface name, so that no state is needed to find them (the tests write "
+        "HOST-VETH for all of them). The reference's are random",
         r"name of the host veth", "IPv4",
     ),
     Difference(
         "alias of host veths",
-        "namespace/pod where Kubernetes tells it, for whoever runs `ip link`",
+        "namespace/pod if the runtime passes them on, for anybody who runs `ip link`",
         r"links/HOST-VETH/ifalias", "Kubernetes' CNI_ARGS",
     ),
     Difference(
         "txqueuelen of veths",
-        "the kernel's default of 1000; the reference makes the host's end with none (1.1.1: both), which leaves "
-        "queueing disciplines put on it later without room",
+        "the kernel's default of 1000. The reference sets 0 on the host's end (1.1.1: on both), which leaves no room "
+        "to a queueing discipline that is added later",
         r"links/[^/]+/txqlen", "IPv4",
     ),
     Difference(
         "index of leases",
-        "leases have a second name in .attachments, so that a release need not read all of them",
+        "each lease has a second name in .attachments, so that a release need not read all leases",
         r"(leases|modes)/.*/\.attachments/.*", "IPv4",
     ),
     Difference(
@@ -64,27 +64,28 @@ MEANT = [
     ),
     Difference(
         "lock of leases",
-        "says which network namespace made them, so that nodes made of namespaces that share a directory do not take "
+        "holds the name of the network namespace that made the leases, so that two nodes that share a directory do "
         "each other's pods for dead, and is root's alone: who opens it can hold it; the reference's is empty, and its "
         "group's too",
         r"(leases|modes)/.*/lock", "IPv4",
     ),
     Difference(
         "keep_addr_on_down",
-        "set in the pod, as the reference does since 1.7, and on the bridge: an IPv6 gateway outlives its link's going "
-        "down, too",
+        "set in the pod, as the reference does since 1.7, and also on the bridge, so that an IPv6 gateway survives "
+        "when the bridge goes down",
         r"node/sysctls/ipv6/conf/(cni0|br-other)/keep_addr_on_down|pod/sysctls/ipv6/conf/[^/]+/keep_addr_on_down",
         "isGateway, IPv6",
     ),
     Difference(
         "accept_ra of the node's links",
-        "2 where it was 1 and IPv6 forwarding is switched on: else the kernel drops a default route that it learned",
+        "changed from 1 to 2 when IPv6 forwarding is switched on. Otherwise the kernel drops a default route that it "
+        "learned from router advertisements",
         r"node/sysctls/ipv6/conf/[^/]+/accept_ra", "isGateway, IPv6",
     ),
     Difference(
         "one nftables table",
-        "masquerading and macspoofchk are in a table of our own, made over netlink; the reference runs iptables or nft "
-        "to have chains for each pod in tables that are everybody's",
+        "masquerade and macspoofchk are in tables of our own, made over netlink. The reference runs iptables or nft, "
+        "and makes chains for each pod in tables that it shares with others",
         r"packet filter/.*", "ipMasq",
     ),
     Difference(
@@ -95,19 +96,19 @@ MEANT = [
     ),
     Difference(
         "arp_notify in pods",
-        "set only where a MAC is asked for (and ndisc_notify with it): else an address keeps its MAC, and neighbours "
-        "need not be told",
+        "set only if the runtime asks for a MAC (and ndisc_notify with it). Otherwise an address always has the same "
+        "MAC, so there is nothing to notify",
         r"pod/sysctls/ipv[46]/conf/[^/]+/(arp|ndisc)_notify", "IPv4",
     ),
     Difference(
         "accept_ra of host veths",
-        "not touched: a bridge's port gets no router advertisements, whatever it says",
+        "not changed: a bridge port does not process router advertisements, whatever its accept_ra is",
         r"sysctls/ipv6/conf/HOST-VETH/accept_ra", "IPv4",
     ),
-    Difference("dns that is empty", "left out from 1.0.0 on, as by 1.9.1", r".*/result/dns", "IPv4", (DEBIAN,)),
+    Difference("dns that is empty", "left out from 1.0.0 on, as 1.9.1 does", r".*/result/dns", "IPv4", (DEBIAN,)),
     Difference(
         "dns of the IPAM plugin",
-        "handed on unless the configuration has its own; the reference dropped it before 1.2",
+        "passed on unless the configuration has a `dns` of its own. The reference dropped it before 1.2",
         r"(resolvConf|static|static, default gateway)/result/dns/.*", "resolvConf", (DEBIAN,),
     ),
     Difference(
@@ -122,39 +123,39 @@ MEANT = [
     ),
     Difference(
         "CHECK without ipam",
-        "works; the reference's runs an IPAM plugin without a name",
+        "works. The reference runs an IPAM plugin with an empty name",
         r"(no ipam|no ipam in [\d.]+|disableContainerInterface|ipam that is empty)/CHECK/.*", "no ipam",
     ),
     Difference(
         "CHECK of routes without gateway",
-        "works; the reference's looks for routes that its ADD made differently",
+        "works. The reference looks for routes that differ from those that its ADD made",
         r"(routes|routes without isGateway|static|static, default gateway)/CHECK/.*", "routes", (DEBIAN,),
     ),
     Difference(
         "several gateways of one IP version",
-        "the bridge gets all of them; the reference takes the first for somebody else's address, and refuses or, with "
-        "forceAddress, removes it",
+        "the bridge gets all of them. The reference takes the first for an address of somebody else, and fails or, "
+        "with forceAddress, removes it",
         r"several gateways/.*", "several gateways",
     ),
     Difference(
         "error codes",
-        "specific; the reference has 999 for most",
+        "specific. The reference has 999 for most errors",
         r"answer/code", "hairpinMode and promiscMode",
     ),
     Difference(
         "cniVersion of errors",
-        "there, as the specification asks",
+        "present, as the specification asks",
         r"answer/cniVersion", "hairpinMode and promiscMode",
     ),
     Difference(
         "what refused input leaves",
-        "nothing of the pod, and nothing at all where it is refused before anything is made; the reference leaves a "
-        "bridge and, until the DEL, a veth pair",
+        "nothing of the pod, and nothing at all if the input is refused before anything is made. The reference leaves "
+        "a bridge and, until the DEL, a veth pair",
         r"answer/left .*", "subnet that is no network",
     ),
     Difference(
         "mtu below zero",
-        "refused; the reference takes it for 0",
+        "refused. The reference takes it for 0",
         r"mtu below zero/.*", "mtu below zero",
     ),
     Difference(
@@ -164,7 +165,7 @@ MEANT = [
     ),
     Difference(
         "gateway of another IP version than its subnet",
-        "refused, for no pod could use it; the reference goes on without",
+        "refused, because no pod could use it. The reference ignores it",
         r"gateway of another IP version( from a plugin)?/.*", "gateway of another IP version",
     ),
     Difference(
@@ -184,27 +185,27 @@ MEANT = [
     ),
     Difference(
         "the node's own namespace as CNI_NETNS",
-        "refused unless CNI_NETNS_OVERRIDE says so; the reference wired the node before 1.2",
+        "refused unless CNI_NETNS_OVERRIDE is set. The reference wired the node itself before 1.2",
         r"namespace that is the node's/.*", "namespace that is the node's", (DEBIAN,),
     ),
     Difference(
         "DEL with a range that is refused",
-        "works: a runtime calls it after the ADD that was refused; the reference's host-local refuses it again",
+        "works, because a runtime calls DEL after an ADD that was refused. The reference's host-local fails again",
         r"DEL with a range that is wrong/answer/.*", "DEL with a range that is wrong",
     ),
     Difference(
         "network and broadcast address",
-        "never given out, also where `rangeStart` or `rangeEnd` names them; the reference does then",
+        "never given out, even if `rangeStart` or `rangeEnd` names them. The reference then gives them out",
         r"rangeStart that is the network's address/.*", "rangeStart that is the network's address",
     ),
     Difference(
         "CNI_PATH",
-        "may be missing: our own store needs no other plugin",
+        "may be missing, because our own address store needs no other plugin",
         r"no CNI_PATH/.*", "no CNI_PATH",
     ),
     Difference(
         "IP in CNI_ARGS",
-        "needs no IgnoreUnknown: we are the IPAM plugin, too; the reference's bridge does not know it",
+        "needs no IgnoreUnknown, because this plugin is the IPAM plugin, too. The reference's bridge does not know it",
         r"IP in CNI_ARGS without IgnoreUnknown/.*", "IP in CNI_ARGS without IgnoreUnknown",
     ),
     Difference(
@@ -231,22 +232,22 @@ MEANT = [
     ),
     Difference(
         "ipMasqBackend",
-        "`iptables` and `nftables` are accepted, and end in the same table of ours",
+        "`iptables` and `nftables` are accepted, and both mean our own nftables table",
         r"ipMasqBackend nftables/.*packet filter/.*", "ipMasqBackend nftables", (NEWEST,),
     ),
     Difference(
         "mtu of interfaces in results",
-        "told in 1.1.0, which has a place for it; the reference leaves it out",
+        "present in 1.1.0, which has the key. The reference leaves it out",
         r"result/interfaces", "cniVersion 1.1.0", (NEWEST,),
     ),
     Difference(
         "mtu and advmss of routes",
-        "set; the reference hands them on in its result alone",
+        "set on the route. The reference only repeats them in its result",
         r"routes with mtu and advmss/pod/routes/.*", "routes with mtu and advmss", (NEWEST,),
     ),
     Difference(
         "CHECK of routes in other tables and of several routes to one network",
-        "works; the reference's looks in the main table, and for one gateway",
+        "works. The reference looks in the main table only, and for one gateway only",
         r"(routes in a table|several routes to one network)/CHECK/.*", "routes in a table", (NEWEST,),
     ),
     Difference(
@@ -258,27 +259,27 @@ MEANT = [
     ),
     Difference(
         "a route that is listed twice",
-        "is made once; the reference fails with what it has made left",
+        "is made once. The reference fails, and leaves what it has made",
         r"(a route twice|default route without gateway and isDefaultGateway)/.*", "a route twice",
     ),
     Difference(
         "a route's dst with host bits",
-        "means its network; the reference leaves it to the kernel, which refuses",
+        "means its network. The reference leaves it to the kernel, which refuses it",
         r"route to a network with host bits/.*", "route to a network with host bits",
     ),
     Difference(
         "a route's numbers out of range",
-        "refused; the reference cuts them off",
+        "refused. The reference truncates them",
         r"(scope above 255|priority below zero)/answer/.*", "scope above 255", (NEWEST,),
     ),
     Difference(
         "cniVersion of VERSION",
-        "the one that was asked in, as the specification has it; the reference's is always its newest",
+        "the version of the request, as the specification says. The reference always answers with its newest",
         r"VERSION in 0.4.0/answer/answer/cniVersion|VERSION/answer/answer/cniVersion", "VERSION in 0.4.0",
     ),
     Difference(
         "CNI 1.1.0",
-        "spoken; the reference speaks it since 1.6",
+        "supported. The reference supports it since 1.6",
         r"VERSION.*/answer/answer/(cniVersion|supportedVersions)", "VERSION", (DEBIAN,),
     ),
 ]

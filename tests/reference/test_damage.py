@@ -37,14 +37,14 @@ DAMAGES = [
     Damage(
         "lease gone", "node", f"rm /var/lib/cni/networks/{NAME}/10.22.0.2; rm /var/lib/cni/networks/{NAME}/fd00:22::2"
     ),
-    Damage("one lease gone of two", "node", f"rm /var/lib/cni/networks/{NAME}/10.22.0.2", False),
+    Damage("one of two leases gone", "node", f"rm /var/lib/cni/networks/{NAME}/10.22.0.2", False),
     Damage("host veth down", "node", "ip link set $VETH down", False),
     Damage("hairpin mode off", "node", "bridge link set dev $VETH hairpin off", False),
     Damage("gateway gone", "node", "ip address delete 10.22.0.1/24 dev cni0", False),
     Damage("bridge down", "node", "ip link set cni0 down", False),
     Damage("forwarding off", "node", "sysctl -qw net.ipv4.ip_forward=0", False),
     Damage("rules gone", "node", "nft flush ruleset", False),
-    Damage("lease another's", "node", f"printf 'x\\r\\neth0' > /var/lib/cni/networks/{NAME}/10.22.0.2", False),
+    Damage("lease of another pod", "node", f"printf 'x\\r\\neth0' > /var/lib/cni/networks/{NAME}/10.22.0.2", False),
 ]
 
 ONLY_OURS = [damage.name for damage in DAMAGES if not damage.reference_notices and damage.name != "nothing"]

@@ -226,7 +226,7 @@ TABLE: list[tuple[Step, list[str]]] = [
             f"nft delete element inet cni-bridge-py pods6-{NAME} '{{ fd00::2 }}'",
             "nft delete element inet cni-bridge-py attachments '{ veth1 . 0 }'",
             "nft delete element inet cni-bridge-py attachments '{ veth1 . 1 }'",
-            f"# masquerade-{NAME} and its sets go with their last pod",
+            f"# masquerade-{NAME} and its sets are deleted with their last pod",
         ],
     ),
     (UnmasqueradePod(PodFilter("veth1", OWNER, MAC)), []),

@@ -227,12 +227,12 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
         ({"name": "n" * 256}, "name: must have at most 255 characters"),
         ({"cniVersion": 1}, "cniVersion: expected a string, got 1"),
         ({"bridge": 1}, "bridge: expected a string, got 1"),
-        ({"bridge": "a" * 16}, "bridge: 'aaaaaaaaaaaaaaaa': interface name is too long, it may have 15 bytes"),
+        ({"bridge": "a" * 16}, "bridge: 'aaaaaaaaaaaaaaaa': interface name is too long: at most 15 bytes fit"),
         ({"bridge": ""}, "bridge: '': interface name is empty"),
         ({"bridge": ".."}, "bridge: '..': interface name is . or .."),
         (
             {"bridge": "br%d"},
-            "bridge: 'br%d': interface name contains / or : or whitespace characters, or % or what cannot be printed",
+            "bridge: 'br%d': interface name contains / or : or whitespace characters, or %, or unprintable ones",
         ),
         ({"mtu": "1500"}, "mtu: expected an integer, got '1500'"),
         ({"mtu": 1500.0}, "mtu: expected an integer, got 1500.0"),
@@ -277,12 +277,12 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
         ({"vlan": 4095}, "vlan: invalid VLAN ID 4095 (must be between 0 and 4094)"),
         (
             {"vlan": 100, "isGateway": True, "bridge": "br-0123456789"},
-            "bridge: br-0123456789.100, the gateway's interface, interface name is too long, it may have 15 bytes",
+            "bridge: br-0123456789.100, the gateway's interface: interface name is too long: at most 15 bytes fit",
         ),
         ({"vlanTrunk": {}}, "vlanTrunk: expected a list of objects, got {}"),
         ({"vlanTrunk": [5]}, "vlanTrunk[0]: expected an object, got 5"),
-        ({"vlanTrunk": [{}]}, "vlanTrunk[0].id: expected a VLAN, here or from minID to maxID"),
-        ({"vlanTrunk": [{"id": 4}, {"ID": None}]}, "vlanTrunk[1].id: expected a VLAN, here or from minID to maxID"),
+        ({"vlanTrunk": [{}]}, "vlanTrunk[0].id: expected a VLAN id here, or minID and maxID"),
+        ({"vlanTrunk": [{"id": 4}, {"ID": None}]}, "vlanTrunk[1].id: expected a VLAN id here, or minID and maxID"),
         ({"vlanTrunk": [{"id": 0}]}, "vlanTrunk[0].id: incorrect trunk id parameter: expected 1 to 4094, got 0"),
         (
             {"vlanTrunk": [{"id": 1}, {"id": 4095}]},
@@ -319,7 +319,7 @@ def test_switches_are_true_or_false(key: str, value: object) -> None:
         ),
         (
             {"runtimeConfig": {"mac": "01:11:22:33:44:55"}},
-            "runtimeConfig.mac: 01:11:22:33:44:55 is a multicast MAC address, an interface needs a unicast one",
+            "runtimeConfig.mac: 01:11:22:33:44:55 is a multicast MAC address; an interface needs a unicast one",
         ),
         (
             {"ipam": HOST_LOCAL, "runtimeConfig": {"ips": "10.8.0.5"}},
@@ -654,7 +654,7 @@ def test_old_versions_hold_one_address_of_a_family(version: str, sets: list[str]
         error = refusal(read_config, raw)
         expected = (
             f"ipam.ranges: CNI version {version} does not support more than 1 "
-            f"address per family, here are two of {too_many}"
+            f"address per family; there are two of {too_many}"
         )
         assert (error.code, error.msg) == (7, expected)
     else:

@@ -391,7 +391,7 @@ def test_goes_on_after_the_address_that_was_asked_for(store: LeaseStore) -> None
 @pytest.mark.parametrize("ip", ["10.1.0.1", "10.1.0.0", "10.1.0.7", "10.1.1.2", "fd00::2"])
 def test_an_address_of_no_range_set_cannot_be_asked_for(store: LeaseStore, directory: Directory, ip: str) -> None:
     error = refusal(lambda: give(store, ONE, [SLASH_29], ips=[ip]))
-    expected = f"failed to allocate all requested IPs: {ip}: not to be given out from 10.1.0.1-10.1.0.6"
+    expected = f"failed to allocate all requested IPs: {ip}: cannot be given out from 10.1.0.1-10.1.0.6"
     expected += ": requested ip 10.1.0.1 is subnet's gateway" if ip == "10.1.0.1" else ""
     assert (error.code, error.msg) == (102, expected)
     assert tree(directory) == []
@@ -401,7 +401,7 @@ def test_two_addresses_of_one_range_set_cannot_be_asked_for(store: LeaseStore, d
     error = refusal(lambda: give(store, ONE, [SLASH_29], ips=["10.1.0.2", "10.1.0.3"]))
     assert (error.code, error.msg) == (
         102,
-        "failed to allocate all requested IPs: 10.1.0.3: not to be given out from 10.1.0.1-10.1.0.6",
+        "failed to allocate all requested IPs: 10.1.0.3: cannot be given out from 10.1.0.1-10.1.0.6",
     )
     assert tree(directory) == []
 
@@ -707,7 +707,7 @@ def test_what_fails_under_the_lock_is_error_5(directory: Directory, store: Lease
 def test_a_directory_is_nobodys_lease(directory: Directory, store: LeaseStore) -> None:
     (directory / "10.1.0.2").mkdir(parents=True)
     error = refusal(check, store, ONE, "10.1.0.2/29")
-    assert (error.code, error.msg) == (105, f"lease {directory}/10.1.0.2 is held by something that is no lease")
+    assert (error.code, error.msg) == (105, f"lease {directory}/10.1.0.2 is held by something that is not a lease")
 
 
 def test_a_disk_that_is_full_claims_nothing(

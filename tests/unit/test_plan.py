@@ -630,7 +630,7 @@ def test_an_attachment_that_gets_its_addresses_later_has_the_same_steps(case: st
 
 def test_an_mtu_that_is_too_small_for_an_address_that_a_delegate_gave() -> None:
     error = refusal(steps_of, {"mtu": 1279}, [IPV4, IPV6], [])
-    assert (error.code, error.msg) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+    assert (error.code, error.msg) == (7, "mtu: 1279 is less than 1280, the least that IPv6 needs")
     assert steps_of({"mtu": 1279}, [IPV4], [])
     assert steps_of({"mtu": 1280}, [IPV6], [])
 

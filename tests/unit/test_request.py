@@ -71,7 +71,7 @@ def test_names_all_parameters_that_are_missing() -> None:
 def test_refuses_what_is_no_verb(verb: str | None) -> None:
     error = refusal(read_request, environment(CNI_COMMAND=verb))
     assert error.code == 4
-    unknown = f"unknown CNI_COMMAND: {verb}: it is none of ADD, "
+    unknown = f"unknown CNI_COMMAND: {verb}: expected one of ADD, "
     assert error.msg.startswith(unknown if verb else "required env variables [CNI_COMMAND] missing")
 
 
@@ -183,10 +183,10 @@ def test_reads_args(text: str, args: dict[str, str]) -> None:
         ("=a", "CNI_ARGS: invalid pair '=a': it is not KEY=VALUE"),
         ("K8S_POD_NAME=a; ", "CNI_ARGS: invalid pair ' ': it is not KEY=VALUE"),
         ("IgnoreUnknown=1;FOO", "CNI_ARGS: invalid pair 'FOO': it is not KEY=VALUE"),
-        ("FOO=1", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;BAR=2;K8S_POD_NAME=a", "CNI_ARGS: unknown args FOO, BAR (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;IgnoreUnknown=0", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
-        ("FOO=1;IgnoreUnknown=false", "CNI_ARGS: unknown args FOO (IgnoreUnknown=1 lets them pass)"),
+        ("FOO=1", "CNI_ARGS: unknown args FOO (set IgnoreUnknown=1 to ignore unknown keys)"),
+        ("FOO=1;BAR=2;K8S_POD_NAME=a", "CNI_ARGS: unknown args FOO, BAR (set IgnoreUnknown=1 to ignore unknown keys)"),
+        ("FOO=1;IgnoreUnknown=0", "CNI_ARGS: unknown args FOO (set IgnoreUnknown=1 to ignore unknown keys)"),
+        ("FOO=1;IgnoreUnknown=false", "CNI_ARGS: unknown args FOO (set IgnoreUnknown=1 to ignore unknown keys)"),
     ],
 )
 def test_refuses_args(text: str, message: str) -> None:

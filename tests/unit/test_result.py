@@ -192,7 +192,7 @@ def test_old_versions_hold_one_address_of_a_family(version: str, addresses: list
     error = refusal(encode, result, version)
     assert (error.code, error.msg) == (
         1,
-        f"CNI version {version} does not support more than 1 address per family, here are two of {family}",
+        f"CNI version {version} does not support more than 1 address per family; there are two of {family}",
     )
     for newer in VERSIONS[2:]:
         assert [ip["address"] for ip in encode(result, newer)["ips"]] == addresses
@@ -292,23 +292,23 @@ def test_routes_on_link(route: Route, on_link: bool) -> None:
 @pytest.mark.parametrize(
     ("encoded", "reason"),
     [
-        ({"ips": {"a": 1}}, "ips is no list"),
-        ({"ips": [None]}, "ips has something that is no object"),
-        ({"ips": [{"address": 5}]}, "address is no string"),
-        ({"ips": [{"address": "10.0.0.1/8", "interface": "a"}]}, "interface is no number from 0 to 4294967295"),
+        ({"ips": {"a": 1}}, "ips is not a list"),
+        ({"ips": [None]}, "ips has a value that is not an object"),
+        ({"ips": [{"address": 5}]}, "address is not a string"),
+        ({"ips": [{"address": "10.0.0.1/8", "interface": "a"}]}, "interface is not a number from 0 to 4294967295"),
         (
             {"ips": [{"address": "10.0.0.1/8", "gateway": "fd00::1"}]},
             "gateway fd00::1 is not of the same IP version as 10.0.0.1/8",
         ),
-        ({"ip4": "x"}, "ip4 is no object"),
+        ({"ip4": "x"}, "ip4 is not an object"),
         ({"ip6": {"ip": "x"}}, "invalid CIDR address: 'x' is not a network in CIDR notation"),
-        ({"interfaces": ["eth0"]}, "interfaces has something that is no object"),
+        ({"interfaces": ["eth0"]}, "interfaces has a value that is not an object"),
         ({"interfaces": [{}]}, "name is missing"),
-        ({"routes": [5]}, "routes has something that is no object"),
+        ({"routes": [5]}, "routes has a value that is not an object"),
         ({"routes": [{"dst": "x"}]}, "invalid CIDR address: 'x' is not a network in CIDR notation"),
-        ({"routes": [{"dst": "0.0.0.0/0", "scope": 256}]}, "scope is no number from 0 to 255"),
-        ({"dns": ["10.0.0.1"]}, "dns is no object"),
-        ({"dns": {"search": [1]}}, "dns has something that is no string"),
+        ({"routes": [{"dst": "0.0.0.0/0", "scope": 256}]}, "scope is not a number from 0 to 255"),
+        ({"dns": ["10.0.0.1"]}, "dns is not an object"),
+        ({"dns": {"search": [1]}}, "dns has a value that is not a string"),
     ],
     ids=repr,
 )

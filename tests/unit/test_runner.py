@@ -108,7 +108,7 @@ def test_versions_that_it_does_not_speak_are_error_1(data_dir: Path, verb: str, 
 def test_check_before_0_4_0_is_error_1(data_dir: Path, version: str | None) -> None:
     error = error_of(run("CHECK", configuration(data_dir, cniVersion=version)), 1)
     version = version or "0.1.0"
-    assert error["msg"] == f"config version does not allow CHECK: cniVersion {version} has none, it came with 0.4.0"
+    assert error["msg"] == f"config version does not allow CHECK: it came with 0.4.0, cniVersion is {version}"
     assert error["cniVersion"] == version
 
 
@@ -116,7 +116,7 @@ def test_check_before_0_4_0_is_error_1(data_dir: Path, version: str | None) -> N
 @pytest.mark.parametrize("version", VERSIONS[:-1])
 def test_status_and_gc_before_1_1_0_are_error_1(data_dir: Path, verb: str, version: str) -> None:
     error = error_of(run(verb, configuration(data_dir, cniVersion=version)), 1)
-    assert error["msg"] == f"config version does not allow {verb}: cniVersion {version} has none, it came with 1.1.0"
+    assert error["msg"] == f"config version does not allow {verb}: it came with 1.1.0, cniVersion is {version}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -145,7 +145,7 @@ def test_the_version_is_found_whatever_its_keys_case(data_dir: Path) -> None:
 def test_a_configuration_list_is_error_7(data_dir: Path, verb: str, key: str) -> None:
     conf = {"cniVersion": "1.1.0", "name": "net", key: [configuration(data_dir)]}
     message = error_of(run(verb, conf), 7)["msg"]
-    assert message == "plugins: this is a network configuration list, a plugin is given one entry of it"
+    assert message == "plugins: this is a network configuration list, but a plugin gets one entry of a list"
 
 
 def test_a_key_of_that_name_in_a_plugins_own_configuration_is_one_that_is_not_known(data_dir: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_key_of_that_name_in_a_plugins_own_configuration_is_one_that_is_not_kn
         ({"CNI_ARGS": "FOO=1"}, "CNI_ARGS: unknown args FOO"),
         ({"CNI_ARGS": "\udcff"}, "CNI_ARGS: invalid pair '\\udcff': it is not KEY=VALUE"),
         ({"CNI_COMMAND": ""}, "required env variables [CNI_COMMAND] missing"),
-        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add: it is none of ADD, "),
+        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add: expected one of ADD, "),
     ],
 )
 def test_parameters_are_error_4(data_dir: Path, parameters: dict[str, str | None], message: str) -> None:
@@ -210,7 +210,7 @@ def test_configurations_that_are_none_are_error_6(stdin: bytes) -> None:
 @pytest.mark.parametrize("end", [b"", b'"}'], ids=["no end", "whole"])
 def test_a_configuration_that_is_enormous_is_error_6(end: bytes) -> None:
     done = run("ADD", b'{"name": "' + b"x" * (16 << 20) + end)
-    assert error_of(done, 6)["msg"] == "the network configuration on standard input is over 16777216 bytes"
+    assert error_of(done, 6)["msg"] == "the network configuration on standard input exceeds 16777216 bytes"
 
 
 def test_an_enormous_version_request_is_error_6() -> None:

@@ -1,4 +1,4 @@
-"""Whether pods' addresses are theirs alone: subnets, routes, leases."""
+"""Questions about addresses: subnets, routes, leases."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from cni_bridge_py.wiring import plan
 
 NEARLY = 0.9
 LEAST_BYTES, LEAST_FILES = 4 << 20, 200
-"""Less is nearly none: a lease takes a block of 4 KiB, and two names."""
+"""With less, the file system is nearly full: a lease takes a block of 4 KiB, and two names."""
 
 LARGE = 1 << 16
-"""A range with more addresses is not nearly full."""
+"""A range with more free addresses is not nearly full."""
 
 ANY_TEXT = '"[^"]*"'
 
 PRIVATE = [*IPNetwork("10.0.0.0/8").subnet(16), *IPNetwork("172.16.0.0/12").subnet(16)]
 ULA = IPNetwork("fd00::/8")
 
-NO_LEASES = "no network here has its addresses from host-local"
+NO_LEASES = "no network here gets its addresses from host-local"
 
 
 def subnets(config: NetworkConfig) -> list[IPNetwork]:
@@ -41,7 +41,7 @@ def subnets(config: NetworkConfig) -> list[IPNetwork]:
 
 
 def subnets_free(node: Node) -> Finding:
-    """Whether each network's subnets are its own: no other network's, and no other route's."""
+    """Whether each network's subnets are its own: no other network has them, and no other route leads to them."""
     asked = [config for config in node.configs if subnets(config)]
     if not asked:
         return does_not_apply(NO_LEASES)
@@ -54,7 +54,7 @@ def _among_themselves(node: Node, asked: list[NetworkConfig]) -> Iterator[Troubl
         clash = next(((a, b) for a in subnets(one) for b in subnets(other) if overlap(a, b)), None)
         if clash and not (one.name == other.name and one.bridge == other.bridge):
             found = f"{clash[1]} of network {other.name} overlaps {clash[0]} of network {one.name}"
-            meaning = "addresses are given twice, and pods of one network do not reach the other's"
+            meaning = "two pods can get the same address, and pods of one network do not reach pods of the other"
             yield Trouble(found, meaning, _move(node, other, clash[1]))
 
 
@@ -66,13 +66,13 @@ def _routed_away(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
             if not links or not route.dst.prefixlen or not overlap(route.dst, subnet):
                 continue
             if _is_bridge_of_ours(node, links[0]):
-                continue  # told among the networks
+                continue  # reported with the networks
             if route.protocol == RTPROT_KERNEL:
-                meaning = f"pods do not reach what is behind {links[0]}, nor that them"
+                meaning = f"pods and what is behind {links[0]} do not reach each other"
                 yield Trouble(f"{subnet} overlaps {route.dst} of {links[0]}", meaning, _move(node, config, subnet))
             elif route.dst in subnet:
-                meaning = "packets for pods with these addresses go there"
-                yield Trouble(f"the route {route.dst} by {links[0]} is within {subnet}", meaning, [_delete(route)])
+                meaning = "packets for pods with these addresses go there instead"
+                yield Trouble(f"the route {route.dst} through {links[0]} is within {subnet}", meaning, [_delete(route)])
 
 
 def _is_bridge_of_ours(node: Node, link: str) -> bool:
@@ -86,7 +86,7 @@ def _delete(route: Route) -> str:
 
 
 def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
-    """The commands that give a network another subnet; pods that are there have to be made anew."""
+    """The commands that give a network another subnet. Its pods have to be made again."""
     changes = [edits.replaced("subnet", f'"{subnet}"', f'"{_free(node, subnet)}"')]
     changes += [edits.dropped(key, ANY_TEXT) for key in ("rangeStart", "rangeEnd", "gateway")]
     gateways = [each for each in networks.gateways(config) if each.ip in subnet]
@@ -96,7 +96,7 @@ def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
 
 
 def _free(node: Node, subnet: IPNetwork) -> IPNetwork:
-    """A private subnet of the same size that nothing here overlaps."""
+    """A private subnet of the same size that overlaps nothing here."""
     taken = [route.dst for route in node.state.routes if route.dst.prefixlen]
     taken += [each for config in node.configs for each in subnets(config)]
     if subnet.version == 6:
@@ -108,7 +108,7 @@ def _free(node: Node, subnet: IPNetwork) -> IPNetwork:
 
 
 def addresses_unique(node: Node) -> Finding:
-    """Whether each address is one pod's."""
+    """Whether each address belongs to one pod only."""
     holders: dict[IPAddress, list[str]] = {}
     for each in node.attachments:
         if each.host and each.bridge:
@@ -120,26 +120,26 @@ def addresses_unique(node: Node) -> Finding:
     troubles = []
     for ip, hosts in holders.items():
         if len(hosts) > 1:
-            # The one without lease has no right to it.
+            # A pod without a lease has no right to it.
             last = sorted(hosts, key=lambda host: bool(by_host[host].leases))[0]
             pods = " and ".join(by_host[host].pod or host for host in hosts)
-            found, meaning = f"{pods} have the address {ip} both", "packets for one may reach the other"
+            found, meaning = f"{pods} both have the address {ip}", "packets for one may reach the other"
             troubles.append(Trouble(found, meaning, [f"ip link del {last}"]))
     return told(troubles, counted(len(holders), "address"))
 
 
 def leases_held(node: Node) -> Finding:
-    """Whether each lease is some pod's that is there, and each pod has its lease."""
+    """Whether each lease belongs to a pod that exists, and each pod has its leases."""
     if not any(networks.range_sets(config) for config in node.configs) and not node.attachments:
         return does_not_apply(NO_LEASES)
     states = Counter(each.state for each in node.attachments)
     troubles = []
     if states[DEAD]:
         found = f"{counted(states[DEAD], 'lease')} of pods that are gone"
-        troubles.append(Trouble(found, "their addresses are taken until the range is full", [node.mend]))
+        troubles.append(Trouble(found, "their addresses stay taken until the range is full", [node.mend]))
     foreign = [lease.path for each in node.attachments if each.state == FOREIGN for lease in each.leases]
     if foreign:
-        found = f"{counted(len(foreign), 'lease')} that host-local wrote, of pods that are not there"
+        found = f"{counted(len(foreign), 'lease')} of host-local whose pods are not there"
         mend = [f"rm {' '.join(quote(str(each)) for each in foreign)}"]
         troubles.append(Trouble(found, "nothing releases their addresses", mend))
     lacking = sum(lacks_lease(config, pod.leases, pod.networks) for config in node.configs for pod in node.of(config))
@@ -172,8 +172,8 @@ def addresses_left(node: Node) -> Finding:
                 else []
             )
             mend = mend or _widen(node, config, ranges[0].subnet)
-            found = f"{count}: {len(dead)} are held by the dead, {len(foreign)} by host-local for nobody"
-            troubles.append(Trouble(found, "new pods wait in ContainerCreating when none is left", mend))
+            found = f"{count}: {len(dead)} are held by dead leases, {len(foreign)} by host-local's without a pod"
+            troubles.append(Trouble(found, "when none is left, new pods wait in ContainerCreating", mend))
     return told(troubles, "; ".join(well))
 
 
@@ -206,9 +206,9 @@ def _no_room(folder: Path) -> Iterator[Trouble]:
     mount = next(each for each in (there, *there.parents) if each.is_mount())
     if space.f_flag & os.ST_RDONLY:
         found = f"{there} is on a read-only file system"
-        yield Trouble(found, "pods neither come nor go", [f"mount -o remount,rw {quote(str(mount))}"])
+        yield Trouble(found, "pods cannot start or stop", [f"mount -o remount,rw {quote(str(mount))}"])
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield Trouble(f"{there} is not writable", "pods neither come nor go", [f"chmod u+wx {quote(str(there))}"])
+        yield Trouble(f"{there} is not writable", "pods cannot start or stop", [f"chmod u+wx {quote(str(there))}"])
     free = space.f_bavail * space.f_frsize
     if free < LEAST_BYTES or (space.f_files and space.f_favail < LEAST_FILES):
         left = f"{free >> 10} KiB and {space.f_favail} inodes left"
@@ -216,7 +216,7 @@ def _no_room(folder: Path) -> Iterator[Trouble]:
         size = f"size={2 * (space.f_blocks * space.f_frsize + LEAST_BYTES) >> 10}k"
         grow = [f"mount -o remount,{size},nr_inodes={2 * (space.f_files + LEAST_FILES)} {quote(str(mount))}"]
         mend = grow if _is_tmpfs(mount) else ["journalctl --vacuum-size=100M", largest]
-        yield Trouble(f"{there}: {left}", "no new pod gets an address when there is none", mend)
+        yield Trouble(f"{there}: {left}", "when it is used up, new pods get no address", mend)
 
 
 def _is_tmpfs(mount: Path) -> bool:

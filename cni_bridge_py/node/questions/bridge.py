@@ -1,4 +1,4 @@
-"""Whether the bridge, and the pods' cables into it, are as the plugin made them."""
+"""Questions about the bridge and its ports: whether they are as the plugin made them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cni_bridge_py.node.attachments import DOWN, NO_ADDRESS, POD_DOWN, UNPLUGGED
 from cni_bridge_py.wiring import plan
 
 MOST_PORTS = 1023
-"""net/bridge/br_private.h: BR_MAX_PORTS, of which number 0 is none."""
+"""net/bridge/br_private.h: BR_MAX_PORTS, without port number 0, which is not used."""
 
 NET_ADDR_SET = "3"
 """linux/netdevice.h."""
 
 NEARLY = 0.95
 
-NO_BRIDGE_YET = "no pod has come yet: the first one makes the bridge"
+NO_BRIDGE_YET = "there has been no pod yet; the first one makes the bridge"
 
 
 def in_use(node: Node) -> list[NetworkConfig]:
@@ -40,7 +40,7 @@ def bridge_up(node: Node) -> Finding:
 
 
 def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
-    # Of several networks on a bridge, the one with most pods is told.
+    # If a bridge has several networks, report the one with the most pods.
     for config in {config.bridge: config for config in sorted(asked, key=lambda each: len(node.of(each)))}.values():
         name, link = config.bridge, node.state.links.get(config.bridge)
         pods = f"{counted(len(node.of(config)), 'pod')} of network {config.name} cannot reach anything"
@@ -53,7 +53,7 @@ def _not_up(node: Node, asked: list[NetworkConfig]) -> Iterator[Trouble]:
                 f"ip link set {quote(name)} name {quote(name[:11])}.old",
                 node.mend,
             ]
-            yield Trouble(f"{name} is a {kind}, no bridge", "no pod can be plugged into it", mend)
+            yield Trouble(f"{name} is a {kind}, not a bridge", "no pod can be plugged into it", mend)
         elif not link.is_up:
             yield Trouble(f"bridge {name} is down", pods, [node.mend])
 
@@ -62,7 +62,7 @@ def gateway_there(node: Node) -> Finding:
     """Whether each bridge has the pods' gateways as its addresses."""
     asked = [config for config in in_use(node) if node.gateways(config) and _has_pods_or_addresses(node, config)]
     if not asked:
-        return does_not_apply(NO_BRIDGE_YET if not in_use(node) else "no network here has the bridge for its gateway")
+        return does_not_apply(NO_BRIDGE_YET if not in_use(node) else "no network here uses the bridge as its gateway")
     told_well = ", ".join(str(each) for config in asked for each in node.gateways(config))
     return told((trouble for config in asked for trouble in _no_gateway(node, config)), told_well)
 
@@ -86,7 +86,7 @@ def _no_gateway(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
 
 
 def _is_in_the_way(other: InterfaceAddress, wanted: list[InterfaceAddress], there: list[InterfaceAddress]) -> bool:
-    """Whether an ADD would refuse the bridge for that address, which is its owner's: see EnsureGatewayAddresses."""
+    """Whether an ADD would refuse the bridge because of that address: see EnsureGatewayAddresses."""
     of_version = [each for each in wanted if each.version == other.version]
     if other in wanted or any(each in there for each in of_version):
         return False
@@ -100,8 +100,8 @@ def bridge_mac_pinned(node: Node) -> Finding:
         return does_not_apply(NO_BRIDGE_YET)
     troubles = [
         Trouble(
-            f"bridge {link.name} takes the lowest MAC of its ports, now {link.mac}",
-            "pods lose their gateway for a while whenever a pod comes or goes that changes it",
+            f"bridge {link.name} uses the lowest MAC of its ports, now {link.mac}",
+            "whenever a pod that starts or stops changes this MAC, all pods lose their gateway for a while",
             [f"ip link set {quote(link.name)} address {link.mac}"],
         )
         for link in {link.name: link for link in links}.values()
@@ -111,11 +111,11 @@ def bridge_mac_pinned(node: Node) -> Finding:
 
 
 def _follows_pods(node: Node, bridge: Link) -> bool:
-    """Whether nobody has set the bridge's MAC, and it has a pod's: a network card's, which is always lower, stays."""
+    """Whether nobody has set the bridge's MAC, and it has a pod's MAC. A network card's is lower, so it would stay."""
     if bridge.mac not in {node.state.links[pod.host].mac for pod in node.pods}:
         return False
     try:
-        # Where /sys is another network namespace's, as behind `nsenter --net`, this cannot be known.
+        # If /sys belongs to another network namespace, as after `nsenter --net`, we cannot know.
         told = {
             key: Path("/sys/class/net", bridge.name, key).read_text().strip() for key in ("ifindex", "addr_assign_type")
         }
@@ -137,14 +137,14 @@ def _many_ports(node: Node, bridge: str, count: int) -> Trouble:
     of_pods = {each.host for each in node.attachments}
     others = [port.name for port in node.state.ports(bridge) if port.name not in of_pods]
     mend = [f"ip link set {quote(name)} nomaster" for name in others] or ["kubectl cordon $(hostname)"]
-    found = f"bridge {bridge} has {count} of {MOST_PORTS} ports, {len(others)} of them no pod's"
-    return Trouble(found, "when they are used up, no new pod can be plugged in", mend)
+    found = f"bridge {bridge} has {count} of {MOST_PORTS} ports, {len(others)} of them not for pods"
+    return Trouble(found, "when all are used, no new pod can be plugged in", mend)
 
 
 def pods_plugged_in(node: Node) -> Finding:
     """Whether each pod's cable is in its bridge, up, and set as the configuration says."""
     if not node.pods:
-        return does_not_apply("there is no pod of ours")
+        return does_not_apply("there is no pod of this plugin")
     troubles = []
     for state in (UNPLUGGED, DOWN):
         wrong = [f"{each.host} of {each.pod or each.container_id}" for each in node.pods if each.state == state]

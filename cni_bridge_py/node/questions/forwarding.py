@@ -1,4 +1,4 @@
-"""Whether the node forwards what pods send, and what comes back."""
+"""Questions about forwarding: whether the node lets pods' packets and their answers through."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from cni_bridge_py.wiring.pod_filter import PodFilter
 from cni_bridge_py.wiring.step import Step
 
 WORLD: dict[int, IPAddress] = {4: IPAddress("1.1.1.1"), 6: IPAddress("2606:4700::1111")}
-"""Somewhere outside; nothing is sent there."""
+"""Addresses outside the node; nothing is sent there."""
 
 NEARLY = 0.9
 
-NO_GATEWAY = "no network here has the bridge for its gateway"
+NO_GATEWAY = "no network here uses the bridge as its gateway"
 
 
 def routed(node: Node) -> list[NetworkConfig]:
@@ -43,7 +43,7 @@ def versions(config: NetworkConfig) -> list[IPVersion]:
 
 
 def forwarding_on(node: Node) -> Finding:
-    """Whether forwarding is on, for the node and for the links that it takes."""
+    """Whether forwarding is on, for the node and for the links involved."""
     asked = {version for config in routed(node) for version in versions(config)}
     if not asked:
         return does_not_apply(NO_GATEWAY)
@@ -73,7 +73,7 @@ def filter_accepts(node: Node) -> Finding:
     packets = list(_packets(node))
     frames = list(_frames(node))
     if not packets and not frames:
-        return does_not_apply("there is nothing to be forwarded: no pod, or no default route")
+        return does_not_apply("there is nothing to forward: no pod, or no default route")
     try:
         drops = [(config, packet, verdict) for config, packet in packets for verdict in node.filter.drops(packet)]
         drops += [(config, packet, v) for config, packet in frames for v in node.filter.drops_frame(packet)]
@@ -95,7 +95,7 @@ def _meaning(packet: Packet) -> str:
 
 
 def _packets(node: Node) -> Iterator[tuple[NetworkConfig, Packet]]:
-    """A packet to the world and its answer, and one from pod to pod where the packet filter sees it."""
+    """A packet to the world and its answer, and one from pod to pod if the packet filter sees such packets."""
     for config in routed(node):
         link = plan.gateway_interface(config)
         for version in versions(config):
@@ -120,7 +120,7 @@ def _frames(node: Node) -> Iterator[tuple[NetworkConfig, Packet]]:
 
 
 def _examples(node: Node, config: NetworkConfig, version: IPVersion) -> tuple[IPAddress, IPAddress]:
-    """Two addresses of pods; where there are none, such as would be."""
+    """Two addresses of pods; without pods, the addresses that they would get."""
     found = [ip for each in node.of(config) for ip in each.ips if ip.version == version]
     gateway = next(each.ip for each in networks.gateways(config) if each.version == version)
     return [*found, gateway + 1, gateway + 2][0], [*found, gateway + 1, gateway + 2][1]
@@ -159,24 +159,24 @@ def _bypassed(node: Node, asked: Iterable[NetworkConfig]) -> Iterator[Trouble]:
 
 
 def masquerade_complete(node: Node) -> Finding:
-    """Whether each pod that is to have the node's address outside has it."""
+    """Whether each pod that should be masqueraded is."""
     asked = [pod for pod in pod_filters(node) if pod.masqueraded]
     if not asked:
-        return does_not_apply("no pod is to be masqueraded")
-    meaning = "pods send with their own address, to which nobody outside answers"
+        return does_not_apply("no pod needs masquerade")
+    meaning = "packets leave with the pods' own addresses, to which nobody outside answers"
     return _checked(node, [EnsureMasquerade(chain_of(asked[0])), *map(MasqueradePod, asked)], meaning)
 
 
 def guards_complete(node: Node) -> Finding:
-    """Whether each pod that is to be kept to its MAC is."""
+    """Whether macspoofchk is in force for each pod that should have it."""
     asked = [pod for pod in pod_filters(node) if pod.mac]
     if not asked:
         return does_not_apply("no pod here has macspoofchk")
-    return _checked(node, [EnsureMacSpoofCheck(), *map(GuardMac, asked)], "pods can send in the name of others")
+    return _checked(node, [EnsureMacSpoofCheck(), *map(GuardMac, asked)], "pods can send with the MAC of another pod")
 
 
 def pod_filters(node: Node) -> list[PodFilter]:
-    """What the packet filter is to do for each pod: as its host veth tells, else as the configuration says."""
+    """What the packet filter should do for each pod: what the notes on its host veth say, else the configuration."""
     return filters.pod_filters(node.state, node.configs, node.pods)
 
 
@@ -199,7 +199,7 @@ def _checked(node: Node, steps: list[Step], meaning: str) -> Finding:
 
 
 def reverse_path_accepted(node: Node) -> Finding:
-    """Whether strict reverse path filtering would drop what pods send: it does where the way back is another."""
+    """Whether strict reverse path filtering would drop pods' packets: it does if the way back is another one."""
     asked = [config for config in routed(node) if 4 in versions(config) and node.of(config)]
     if not asked:
         return does_not_apply("there is no IPv4 pod whose packets the node forwards")
@@ -211,14 +211,14 @@ def reverse_path_accepted(node: Node) -> Finding:
         for each in node.of(config):
             for way in (node.state.way_to(ip) for ip in each.ips if ip.version == 4):
                 if way and way not in (link, config.bridge):
-                    found = f"net/ipv4/conf/{link}/rp_filter is 1, and the way to pod {each.ips[0]} is by {way}"
+                    found = f"net/ipv4/conf/{link}/rp_filter is 1, but packets for pod {each.ips[0]} go to {way}"
                     mend = [f"sysctl -w {quote(f'net/ipv4/conf/{name}/rp_filter=2')}" for name in ("all", link)]
                     troubles.append(Trouble(found, "packets of that pod to other networks are dropped", mend))
     return told(troubles[:1], "the node reaches each pod through its bridge, or the check is off")
 
 
 def router_advertisements_accepted(node: Node) -> Finding:
-    """Whether the node keeps an IPv6 default route that it learned, now that it forwards."""
+    """Whether the node keeps an IPv6 default route that it learned, although it forwards."""
     if sysctl_value("net/ipv6/conf/all/forwarding") != "1":
         return does_not_apply("the node does not forward IPv6")
     learners = node.state.learners
@@ -226,8 +226,8 @@ def router_advertisements_accepted(node: Node) -> Finding:
         return does_not_apply("no link of this node learns its IPv6 addresses or routes from router advertisements")
     troubles = [
         Trouble(
-            f"sysctl net/ipv6/conf/{link}/accept_ra is {value}, and {link} has what it has from router advertisements",
-            "the node loses its IPv6 default route, and pods with it, since it forwards",
+            f"sysctl net/ipv6/conf/{link}/accept_ra is {value}, but {link} uses router advertisements",
+            "since the node forwards, it loses its IPv6 default route, and so do its pods",
             [f"sysctl -w {quote(f'net/ipv6/conf/{link}/accept_ra=2')}"],
         )
         for link in learners
@@ -237,13 +237,13 @@ def router_advertisements_accepted(node: Node) -> Finding:
 
 
 def connections_left(node: Node) -> Finding:
-    """Whether connection tracking, by which packets are masqueraded, has room."""
+    """Whether connection tracking, which masquerade needs, has room."""
     count, most = (sysctl_value(f"net/netfilter/nf_conntrack_{name}") for name in ("count", "max"))
     if not count or not most:
         return does_not_apply("the kernel tracks no connections")
     troubles = []
     if int(count) >= NEARLY * int(most):
-        meaning = "new connections of pods fail now and then"
+        meaning = "new connections of pods fail from time to time"
         mend = [f"sysctl -w net.netfilter.nf_conntrack_max={2 * int(most)}"]
         troubles.append(Trouble(f"{count} of {most} tracked connections are used", meaning, mend))
     return told(troubles, f"{count} of {most}")
@@ -263,7 +263,7 @@ def mtu_fits(node: Node) -> Finding:
     troubles = [
         Trouble(
             f"{len(pods)} pods of network {config.name} have MTU {pods[0].mtu}, the uplink {uplink.name} {uplink.mtu}",
-            "large packets are lost where the answer that they are too large is filtered: transfers hang",
+            "large packets are lost if something filters the ICMP errors about them: transfers hang",
             filters.mtu_commands(node, config, pods, uplink.mtu),
         )
         for config, pods in by_network.values()

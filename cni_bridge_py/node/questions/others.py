@@ -1,4 +1,4 @@
-"""Whether something else on the node touches what the plugin makes."""
+"""Questions about other programs: whether they touch what the plugin makes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNIT_FOLDERS = (
     "/usr/local/lib/systemd/network",
     "/usr/lib/systemd/network",
 )
-"""systemd.network(5): a file in an earlier one hides those of its name in later ones."""
+"""systemd.network(5): a file in an earlier directory hides files of the same name in later ones."""
 
 RULE_FOLDERS = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d")
 """udev(7)."""
@@ -38,14 +38,14 @@ OTHERS = {
     "antrea": ("antrea-gw0", "antrea-tun0"),
     "ovn-kubernetes": ("ovn-k8s-mp0", "br-int"),
 }
-"""The links by which other pod networks are known."""
+"""Names of the links that other pod networks make."""
 
 
 # systemd-networkd and udev
 
 
 def networkd_leaves_alone(node: Node) -> Finding:
-    """Whether systemd-networkd, where it runs, has no configuration that matches our links."""
+    """Whether systemd-networkd, if it runs, has no configuration that matches our links."""
     if not _runs("systemd-network"):
         return does_not_apply("systemd-networkd does not run")
     matched: dict[Path, list[str]] = {}
@@ -58,23 +58,23 @@ def networkd_leaves_alone(node: Node) -> Finding:
     troubles = [
         Trouble(
             f"{file} matches {', '.join(links[:3])}{' and others' if len(links) > 3 else ''}",
-            "systemd-networkd takes pods' links out of the bridge, or gives them addresses",
+            "systemd-networkd may take pods' links out of the bridge, or give them addresses",
             mend,
         )
         for file, links in matched.items()
     ]
-    return told(troubles, "no file of it matches our links")
+    return told(troubles, "none of its files matches our links")
 
 
 def _links(node: Node) -> list[Link]:
-    """Our links; where there are none yet, there is nothing to be matched."""
+    """Our links. If there are none yet, nothing can match."""
     bridges = {config.bridge for config in node.configs}
     hosts = {each.host for each in node.pods}
     return [link for name, link in node.state.links.items() if name in bridges | hosts]
 
 
 def _runs(comm: str) -> bool:
-    """Whether a program runs; the kernel keeps 15 bytes of its name."""
+    """Whether a program runs. The kernel stores only 15 bytes of its name."""
     return any(_comm(each) == comm for each in Path("/proc").glob("[0-9]*/comm"))
 
 
@@ -125,7 +125,7 @@ def _matches(sections: list[tuple[str, str, str]], link: Link) -> bool:
         "MACAddress": link.mac,
     }
     if link.kind == "bridge":
-        # systemd calls a bridge so, and knows it for Ethernet, too.
+        # systemd gives a bridge the type bridge, and matches it as Ethernet, too.
         return bool(conditions) and all(
             _is_like(value, has.get(key, "")) or (key == "Type" and _is_like(value, "ether"))
             for key, value in conditions
@@ -147,7 +147,7 @@ def udev_leaves_alone(node: Node) -> Finding:
     """Whether no udev rule or .link file renames or changes our links."""
     links = _links(node)
     if not links:
-        return does_not_apply("there is no link of ours")
+        return does_not_apply("there is no link of this plugin")
     return told([*_link_files(links), *_rules(links)], "no rule or .link file changes our links")
 
 
@@ -165,7 +165,7 @@ def _link_files(links: list[Link]) -> Iterator[Trouble]:
                 first = "/etc/systemd/network/05-cni-bridge-py.link"
                 yield Trouble(found, meaning, [f"printf {quote(only)} > {first}", "udevadm control --reload"])
                 return
-            break  # the first file that matches is the one
+            break  # the first file that matches applies
 
 
 def _rules(links: list[Link]) -> Iterator[Trouble]:
@@ -176,7 +176,7 @@ def _rules(links: list[Link]) -> Iterator[Trouble]:
             continue
         for line in text.splitlines():
             if '"net"' not in line:
-                continue  # most of them
+                continue  # nearly all of them
             link = next((each for each in links if _rule_touches(line, each)), None)
             if link:
                 meaning = "new pods' links are changed behind the plugin's back"
@@ -207,7 +207,7 @@ def _rule_touches(line: str, link: Link) -> bool:
 
 
 def network_manager_leaves_alone(node: Node) -> Finding:
-    """Whether NetworkManager, where it runs, is told to leave our links alone."""
+    """Whether NetworkManager, if it runs, is configured to leave our links alone."""
     if not _runs("NetworkManager"):
         return does_not_apply("NetworkManager does not run")
     managed = [link for link in _links(node) if _is_managed(link)]
@@ -221,12 +221,12 @@ def network_manager_leaves_alone(node: Node) -> Finding:
     troubles = []
     if managed:
         found = f"NetworkManager may manage {', '.join(link.name for link in managed[:3])}"
-        troubles.append(Trouble(found, "it takes pods' links out of the bridge, or gives them addresses", mend))
+        troubles.append(Trouble(found, "it may take pods' links out of the bridge, or give them addresses", mend))
     return told(troubles, "it is told to leave our links alone")
 
 
 def _is_managed(link: Link) -> bool:
-    """Whether NetworkManager may manage a link: as it notes in /run, or else as it is configured."""
+    """Whether NetworkManager may manage a link, by its state in /run, or else by its configuration."""
     patterns = [each for path in _nm_files() for each in _unmanaged_devices(path)]
     if any(_nm_matches(pattern, link) for pattern in patterns):
         return False
@@ -280,36 +280,36 @@ def no_left_overs(node: Node) -> Finding:
     troubles = [
         Trouble(
             f"links of {other}: {', '.join(links)}",
-            f"routes and rules of {other} may take pods' packets elsewhere",
+            f"routes and rules of {other} may lead pods' packets elsewhere",
             [f"ip link del {quote(link)}" for link in links],
         )
         for other, links in found.items()
-        if links != ["tunl0"]  # the kernel's own, where the module ipip is loaded
+        if links != ["tunl0"]  # the kernel's own, if the module ipip is loaded
     ]
     return told(troubles, "no links of another pod network")
 
 
 def kernel_able(node: Node) -> Finding:
-    """Whether the kernel has what the configurations take."""
+    """Whether the kernel has what the configurations need."""
     asked = [config for config in node.configs if config.vlan or config.vlan_trunk]
     troubles = []
     bridge = next((link for link in node.state.links.values() if link.kind == "bridge"), None)
     for config in asked:
         if bridge and not bridge.can_filter_vlans:
             key = "vlan" if config.vlan else "vlanTrunk"
-            found = f"network {config.name}: this kernel has no CONFIG_BRIDGE_VLAN_FILTERING, which {key} takes"
+            found = f"network {config.name}: this kernel has no CONFIG_BRIDGE_VLAN_FILTERING, which {key} needs"
             value = "[0-9]*" if config.vlan else r"\[[^]]*\]"
             drop = edits.edit(node.path(config), edits.dropped(key, value))
             troubles.append(Trouble(found, "no pod of that network starts", [drop]))
     missing = [name for name in ("bridge", "veth", "nf_tables") if not _has(name)]
     for name in missing:
-        meaning = "no pod starts" if name != "nf_tables" else "pods that are to be masqueraded or guarded do not start"
+        meaning = "no pod starts" if name != "nf_tables" else "pods with ipMasq or macspoofchk do not start"
         troubles.append(Trouble(f"this kernel has no {name}", meaning, [f"modprobe {name}"]))
     return told(troubles, os.uname().release)
 
 
 def _has(module: str) -> bool:
-    """Whether a module is loaded, built in, or there to be loaded; where that cannot be told, it may be."""
+    """Whether a module is loaded, built in, or can be loaded. True if we cannot tell."""
     if Path("/sys/module", module).exists():
         return True
     folder = Path("/lib/modules", os.uname().release)

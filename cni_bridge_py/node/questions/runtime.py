@@ -1,4 +1,4 @@
-"""Whether the container runtime finds the plugin and its configuration, and both are well."""
+"""Questions about the container runtime: whether it finds the plugin and its configuration, and both work."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cni_bridge_py.node.networks import Network
 from cni_bridge_py.node.runtimes import BIN_DIR, PODMAN_BIN_DIRS, Runtime
 
 INSTALL = "./install.sh"
-"""In a checkout."""
+"""Where a checkout has it."""
 
 SECONDS = 10
-NO_POD_STARTS = "no new pod gets a network, nor is one taken down"
+NO_POD_STARTS = "pods cannot start or stop"
 
 
 def plugin_found(node: Node) -> Finding:
-    """Whether each runtime finds the plugin, and has read its own configuration."""
+    """Whether each runtime finds the plugin, and has read its current configuration."""
     if not node.runtimes:
         return does_not_apply("there is no container runtime on this node")
     names = ", ".join(f"{each.name}: {':'.join(map(str, each.bin_dirs))}" for each in node.runtimes)
@@ -35,7 +35,7 @@ def plugin_found(node: Node) -> Finding:
 def _not_found(node: Node) -> Iterator[Trouble]:
     for runtime in node.runtimes:
         if runtime.lists_only and not _configured(runtime):
-            continue  # podman, which has networks of its own
+            continue  # podman also has networks of its own
         if not runtime.finds(PLUGIN):
             folder = runtime.bin_dirs[0]
             here = next((each for each in _usual(node) if os.access(each / PLUGIN, os.X_OK)), None)
@@ -43,7 +43,7 @@ def _not_found(node: Node) -> Iterator[Trouble]:
             found = f"{runtime.name} looks for plugins in {':'.join(map(str, runtime.bin_dirs))}: no {PLUGIN} there"
             yield Trouble(found, NO_POD_STARTS, mend)
         if runtime.restart:
-            meaning = "it goes on looking where it looked before"
+            meaning = "until then, it looks in its former directories"
             yield Trouble(f"{runtime.name}: {runtime.restart}", meaning, [f"systemctl restart {runtime.unit}"])
 
 
@@ -62,10 +62,10 @@ def _files(runtime: Runtime) -> list[NetworkFile]:
 
 
 def configuration_first(node: Node) -> Finding:
-    """Whether the configuration that each runtime takes, the first, is ours."""
-    asked = [each for each in node.runtimes if not each.lists_only]  # podman takes all, each by its name
+    """Whether the first configuration, which each runtime uses, is ours."""
+    asked = [each for each in node.runtimes if not each.lists_only]  # podman uses all of them, by their names
     if not asked:
-        return does_not_apply("there is no container runtime that takes the first configuration")
+        return does_not_apply("no container runtime here uses the first configuration")
     firsts = [(each, _files(each)[:1]) for each in asked]
     troubles = [
         trouble for runtime, first in firsts if (trouble := _not_first(runtime, first[0] if first else None, node))
@@ -83,7 +83,7 @@ def _not_first(runtime: Runtime, first: NetworkFile | None, node: Node) -> Troub
         commands = [
             f"mv {quote(str(each.path))} {quote(str(each.path))}{confdir.BACKUP}doctor" for each in sorted_before
         ]
-        return Trouble(f"{runtime.name} takes {first}, which sorts before {ours.path}", meaning, commands)
+        return Trouble(f"{runtime.name} uses {first}, which sorts before {ours.path}", meaning, commands)
     elsewhere = next((each.path for each in node.networks), None)
     mend = (
         [f"mkdir -p {runtime.conf_dir}", f"cp {quote(str(elsewhere))} {runtime.conf_dir}/"] if elsewhere else [INSTALL]
@@ -91,7 +91,7 @@ def _not_first(runtime: Runtime, first: NetworkFile | None, node: Node) -> Troub
     found = f"{runtime.name} looks for configurations in {runtime.conf_dir}: none of {PLUGIN} there"
     if first:
         mend = [f"mv {quote(str(first.path))} {quote(str(first.path))}{confdir.BACKUP}doctor", *mend]
-    return Trouble(found, "pods get their network elsewhere, or none", mend)
+    return Trouble(found, "pods get another network, or none", mend)
 
 
 def chain_started(node: Node) -> Finding:
@@ -106,7 +106,7 @@ def chain_started(node: Node) -> Finding:
     troubles = []
     for (kind, folders), path in there.items():
         if not path:
-            # Ours is asked for before, once for each runtime.
+            # An earlier question asks about ours, for each runtime.
             troubles += [_missing(kind, folders)] if kind != PLUGIN else []
         elif why := _why_not(started[path]):
             troubles.append(_does_not_start(kind, path, why))
@@ -114,7 +114,7 @@ def chain_started(node: Node) -> Finding:
 
 
 def _looked_in(node: Node, network: Network) -> tuple[Path, ...]:
-    """The directories in which the runtime that takes a configuration looks for plugins."""
+    """The directories in which the runtime that uses a configuration looks for plugins."""
     of_runtime = [each for each in node.runtimes if each.conf_dir == network.path.parent and not each.lists_only]
     return of_runtime[0].bin_dirs if of_runtime else tuple(_usual(node))
 
@@ -154,7 +154,7 @@ def _start(path: Path) -> subprocess.Popen[str] | str:
 
 
 def _why_not(child: subprocess.Popen[str] | str) -> str:
-    """Why a plugin does not tell its version; nothing where it does. All of them run at the same time."""
+    """Why a plugin does not answer VERSION; empty if it does. All of them run at the same time."""
     if isinstance(child, str):
         return child
     try:
@@ -181,7 +181,7 @@ def configuration_accepted(node: Node) -> Finding:
 
 
 def status_well(node: Node) -> Finding:
-    """Whether the plugin says that an ADD would be served."""
+    """Whether the plugin's STATUS says that an ADD would succeed."""
     folders = _usual(node)
     program = next((folder / PLUGIN for folder in folders if os.access(folder / PLUGIN, os.X_OK)), None)
     if not program or not node.configs:
