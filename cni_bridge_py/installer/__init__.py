@@ -5,11 +5,14 @@ How they are built is not here, but in `bundle` and install.sh.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 
 class Refused(Exception):
     """The request is refused, and nothing was changed. The text says why, and what to do."""
 
 
 def say(text: str) -> None:
-    """Tell a person what was found or done."""
-    print(text, flush=True)
+    """Tell a person what was found or done. Where that cannot be, what was begun is ended all the same."""
+    with suppress(OSError):
+        print(text, flush=True)

@@ -114,6 +114,18 @@ def test_it_works_without_anything_built_where_it_was_built_once(installer: Inst
     assert list(installer.path(BIN).iterdir()) == []
 
 
+@pytest.mark.parametrize("output", ["| true", ">/dev/full", ">&-"])
+def test_it_is_done_whoever_reads_what_it_says(installer: Installer, output: str) -> None:
+    before = installer.contents()
+    command = f"{installer.checkout}/install.sh --bin-dir={BIN} --conf-dir={CONF}"
+    installer.node.run("sh", "-c", f"{command} --no-build {output}", check=False)
+    assert installer.version() == "one"
+    assert installer.picked_up() == ["10-bridge.conf"]
+    done = installer.node.run("sh", "-c", f"{command} --uninstall {output}", check=False)
+    assert "Traceback" not in done.stderr
+    assert installer.contents() == before
+
+
 def test_purging_takes_root(installer: Installer) -> None:
     installer.node.run("install", "-d", "--owner=65534", "/opt/mine")
     where = [f"--{each}=/opt/mine/{each}" for each in ("bin-dir", "conf-dir", "prefix")]
