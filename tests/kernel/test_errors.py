@@ -157,6 +157,16 @@ class TestBridge:
         add_pod(plugin, node, dual_stack(forceAddress=force))
         assert sorted(node.addresses(BRIDGE)) == sorted([*GATEWAY.values(), "fd99::1/64"])
 
+    @pytest.mark.slow
+    def test_without_room_for_a_port(self, used: Node, plugin: Plugin) -> None:
+        """The kernel allows 1,023."""
+        pairs = [f"link add a{n} master {BRIDGE} type veth peer name b{n}" for n in range(512)]
+        ports = [f"link set b{n} master {BRIDGE}" for n in range(511)]
+        used.run("ip", "-batch", "-", input="\n".join(pairs + ports), timeout=250)
+        error = refused(plugin, used, dual_stack(), used.pod())
+        assert error["code"] == KERNEL_REFUSED
+        assert f"bridge {BRIDGE} has 1023 ports" in error["msg"]
+
     def test_addresses_do_not_matter_without_gateway(self, node: Node, plugin: Plugin) -> None:
         node.run("ip", "link", "add", BRIDGE, "type", "bridge")
         node.run("ip", "address", "add", "10.99.0.1/24", "dev", BRIDGE)

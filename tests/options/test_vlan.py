@@ -158,6 +158,17 @@ class TestWithVlanFiltering:
         assert plugin.check(node, RED, pod, result).result == {}
         assert pod.ping("10.22.100.1")
 
+    def test_bridge_that_was_deleted(self, node: Node, plugin: Plugin) -> None:
+        """Each network's next pod mends it for the pods that are there: their VLAN and its gateway."""
+        pods = [(conf, *add_pod(plugin, node, conf)) for conf in (RED, BLUE)]
+        ports = {host_veth_of(result): vlans(node, host_veth_of(result)) for _, _, result in pods}
+        node.run("ip", "link", "delete", BRIDGE)
+        for conf in (BLUE, RED):
+            add_pod(plugin, node, conf)
+        assert {port: vlans(node, port) for port in ports} == ports
+        for (_, pod, _), gateway in zip(pods, ("10.22.100.1", "10.22.200.1"), strict=True):
+            assert pod.ping(gateway, count=3)
+
     def test_gateways_name_is_taken(self, node: Node, plugin: Plugin) -> None:
         """As by an interface for the VLAN that an operator has made by hand."""
         node.run(*f"ip link add {BRIDGE} up type bridge".split())
