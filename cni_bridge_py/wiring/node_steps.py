@@ -93,7 +93,7 @@ class EnsureBridge(Step):
             if not address.ip.is_link_local():
                 raise CniError(
                     INVALID_CONFIG,
-                    f"mtu: {self.mtu} is less than {IPV6_MIN_MTU}, which IPv6 needs",
+                    f"mtu: {self.mtu} is less than {IPV6_MIN_MTU}, the least that IPv6 needs",
                     f"bridge {self.name} would lose {address}: raise mtu, or name another bridge with the key bridge",
                 )
 

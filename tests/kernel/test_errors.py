@@ -186,7 +186,7 @@ class TestBridge:
         """The kernel gives the bridge its lowest port's; other pods would lose their gateway."""
         conf = network(mtu=1279, cniVersion="1.0.0", name="other") | {"ipam": ipam}
         error = refused(plugin, used, conf, used.pod())
-        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, the least that IPv6 needs")
         assert all(word in error["details"] for word in (BRIDGE, GATEWAY[6]))
         status = plugin.status(used, conf | {"cniVersion": "1.1.0"}).error
         assert (status["code"], status["msg"]) == (50, error["msg"])
@@ -204,7 +204,7 @@ class TestBridge:
         static = {"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}
         pod = node.pod()
         error = plugin.call(node, "ADD", network(mtu=1279, cniVersion="1.0.0") | {"ipam": static}, pod).error
-        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, which IPv6 needs")
+        assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, the least that IPv6 needs")
         assert (veths(node), set(pod.links())) == ([], {"lo"})
 
     def test_bridge_whose_mtu_is_too_small_for_ipv6(self, node: Node, plugin: Plugin) -> None:
