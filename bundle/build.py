@@ -20,6 +20,8 @@ from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 
+import netaddr
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 PACKAGE = "cni_bridge_py"
@@ -89,6 +91,8 @@ MOST_STARTS = 50
 LINKERS = {"_GLOBAL_OFFSET_TABLE_", "__dso_handle", "__tls_get_addr", "_DYNAMIC", "__ehdr_start"}
 """Symbols that no library has."""
 
+OLDEST_NETADDR = (1, 3)
+
 PYTHONS = ("3.11", "3.12", "3.13")
 """Those that snapshot.c knows the inside of."""
 
@@ -129,7 +133,7 @@ class NoStaticLibraryError(Exception):
 
 
 class BrokenBuildError(Exception):
-    """The plugin imports what no executable has: a fault of its source, which another Python does not help."""
+    """The plugin imports what no executable has, or the netaddr here is too old: another Python would not help."""
 
 
 def main() -> int:
@@ -157,6 +161,7 @@ def build(output: Path) -> None:
 
     Raises NoStaticLibraryError, BrokenBuildError, and subprocess.CalledProcessError if a tool fails.
     """
+    check_netaddr()
     symbols = Symbols(static_library())
     check_modules(symbols)
     check_variables(symbols.library)
@@ -174,6 +179,16 @@ def build(output: Path) -> None:
         beside.chmod(0o755)
         beside.replace(output)
     _say(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+
+
+def check_netaddr() -> None:
+    """Check that netaddr is as new as pyproject.toml says. With an older one, IPv6 routes would become IPv4 routes.
+
+    Raises BrokenBuildError.
+    """
+    if tuple(map(int, netaddr.__version__.split(".")[:2])) < OLDEST_NETADDR:
+        oldest = ".".join(map(str, OLDEST_NETADDR))
+        raise BrokenBuildError(f"netaddr {netaddr.__version__} is too old: the plugin needs {oldest} or newer")
 
 
 def static_library() -> Path:

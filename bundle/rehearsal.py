@@ -166,6 +166,7 @@ def _replace_kernel() -> Callable[[], None]:
     stand_ins: list[tuple[Any, str, Any]] = [
         (netlink, "socket", StandInSocket),
         (netns, "_setns", lambda fd, kind: None),
+        (netns, "ioctl", lambda fd, request: netns.CLONE_NEWNET),  # qemu-user has no ioctl_ns(2)
         (os, "geteuid", lambda: 0),
         (sysctl, "net", "."),
     ]

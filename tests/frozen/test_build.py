@@ -77,6 +77,18 @@ def test_a_plugin_that_cannot_be_imported_is_no_fault_of_pythons(tmp_path: Path)
     assert not (tmp_path / "executable").exists()
 
 
+def test_an_old_netaddr_is_refused(tmp_path: Path) -> None:
+    """Debian 12's, 0.8, takes the arguments of IPNetwork in another order."""
+    (tmp_path / "old/netaddr").mkdir(parents=True)
+    (tmp_path / "old/netaddr/__init__.py").write_text("__version__ = '0.8.0'\n")
+    argv = [SYSTEM_PYTHON, "-m", "bundle.build", "--output", str(tmp_path / "executable")]
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "old")}
+    done = subprocess.run(argv, cwd=CHECKOUT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done
+    assert done.stderr.splitlines()[-1] == "bundle: netaddr 0.8.0 is too old: the plugin needs 1.3 or newer"
+    assert not (tmp_path / "executable").exists()
+
+
 def build_of(checkout: Path, output: Path) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": str(Path(netaddr.__file__).parent.parent)}
     argv = [SYSTEM_PYTHON, "-m", "bundle.build", "--output", str(output)]
