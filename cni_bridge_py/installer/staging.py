@@ -178,7 +178,7 @@ def need_writable(folder: Path, option: str = "") -> None:
     if not ancestor.is_dir():
         raise Refused(f"{ancestor} is not a directory")
     if os.statvfs(ancestor).f_flag & os.ST_RDONLY:
-        way_out = f"{option} names another place" if option else "mount it writable first"
+        way_out = f"choose another place with {option}" if option else "mount it writable first"
         raise Refused(f"{ancestor} is on a read-only file system: {way_out}")
     if not os.access(ancestor, os.W_OK | os.X_OK):
         raise Refused(f"you may not write to {ancestor}: run it as root (sudo ./install.sh ...)")

@@ -76,6 +76,7 @@ class LeaseStore:
             while not self._take_lock():
                 pass
         except OSError as error:
+            os.umask(self._umask)
             raise _failed(self.path, error) from None
         return self
 

@@ -141,7 +141,12 @@ def test_it_says_what_stays_and_why(real: Installer) -> None:
     pods = [start_pod(real, name) for name in ("red", "blue")]
     said = real.uninstall()
     assert "2 pods of the network podnet: they keep their network, but no runtime can stop them" in said
-    for line in ("the bridge cni0", "the table inet cni-bridge-py", f"the leases in {LEASES}", "what was removed"):
+    for line in (
+        "the bridge cni0",
+        "the nftables table inet cni-bridge-py",
+        f"the leases in {LEASES}",
+        "what was removed",
+    ):
         assert line in said
     assert "--purge" in said
     assert pods[0].ping("10.22.0.3")

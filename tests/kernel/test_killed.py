@@ -115,7 +115,7 @@ def test_killed_at_random(node: Node, plugin: Plugin) -> None:
             reply = plugin.killed_after(chance.uniform(0.01, 0.08)).call(node, verb, conf, pod)
             assert reply.status in (*KILLED, 0, 1), reply
             if reply.status == 1:
-                assert "has eth0 already" in reply.error["msg"]
+                assert "already has eth0" in reply.error["msg"]
     for pod in pods:
         plugin.delete(node, conf, pod)
     assert_nothing_left(node)

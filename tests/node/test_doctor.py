@@ -304,11 +304,11 @@ def test_a_range_that_is_full_is_widened(make_patient: Callable[..., Patient]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("holder", ["the dead", "host-local"])
+@pytest.mark.parametrize("holder", ["dead leases", "host-local"])
 def test_a_range_full_of_leases_of_nobody_is_emptied(holder: str, make_patient: Callable[..., Patient]) -> None:
     patient = make_patient(ipam={"type": "host-local", "subnet": "10.22.0.0/29"})
     for number in range(4, 7):
-        if holder == "the dead":
+        if holder == "dead leases":
             pod = patient.add(f"gone-{number}")
             pod.close()
         else:

@@ -64,9 +64,9 @@ MEANT = [
     ),
     Difference(
         "lock of leases",
-        "holds the name of the network namespace that made the leases, so that two nodes that share a directory do "
-        "each other's pods for dead, and is root's alone: who opens it can hold it; the reference's is empty, and its "
-        "group's too",
+        "holds the name of the network namespace that made the leases, so that two nodes that share a directory do not "
+        "take each other's pods for dead, and only root may open it, because whoever opens it can hold it. The "
+        "reference's is empty, and its group may open it",
         r"(leases|modes)/.*/lock", "IPv4",
     ),
     Difference(

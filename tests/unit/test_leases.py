@@ -698,6 +698,14 @@ def test_a_lock_that_is_a_directory_is_error_5(directory: Directory, store: Leas
     assert (error.code, error.msg) == (5, f"lease store {directory}/lock: Is a directory")
 
 
+def test_a_lock_that_cannot_be_had_leaves_the_umask(directory: Directory, store: LeaseStore) -> None:
+    """The agent goes on, and so do these tests."""
+    (directory / "lock").mkdir(parents=True)
+    before = os.umask(0o027)
+    refusal(store.__enter__)
+    assert os.umask(before) == 0o027
+
+
 def test_what_fails_under_the_lock_is_error_5(directory: Directory, store: LeaseStore) -> None:
     write_foreign(directory, ".attachments", b"")
     error = refusal(give, store, ONE, [SLASH_29])
