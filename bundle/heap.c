@@ -1,13 +1,13 @@
 /*
  * The snapshot's heap.
  *
- * Every malloc() of Python's library comes here (build.py renames the symbols in a copy of the archive), and while the
- * executable is built every object's memory, too. Nothing is ever reused here: a block's place follows from its number
- * alone, the how-manieth allocation it is. So the interpreter is started several times, each time from a better plan of
- * where blocks go. The first time all go to a scratch area, which is not saved. Those that are still alive at the end
- * have a page each from then on, until they have been watched in use. The last time they go to the heap: first what
- * calls write to, then what they only read, then the rest. A call copies a page for each one that it writes to, and that
- * is a large part of its time.
+ * Every malloc() of Python's library comes here (build.py renames the symbols in a copy of the archive). While the
+ * executable is built, so does every object's memory. Nothing is ever reused here, and allocations come in the same
+ * order in every start, so a block's number determines its place. The interpreter is started several times, each time
+ * with a better plan of where blocks go. The first time, all blocks go to a scratch area, which is not saved. After that,
+ * each block that was still alive at the end has a page of its own, until its use has been watched. The last time, they
+ * go to the heap: first what calls write to, then what they only read, then the rest. A call copies each page that it
+ * writes to, which is a large part of its time.
  *
  * After the snapshot, libc and Python's own allocator of small objects work as always. If a block of the heap is freed
  * then, nothing happens.

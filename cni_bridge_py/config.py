@@ -48,7 +48,7 @@ UNUSABLE = (
     (IPNetwork("fe80::/10"), "the link-local addresses"),
     (IPNetwork("ff00::/8"), "the multicast addresses"),
 )
-"""Networks whose addresses no pod may have, and what they are for."""
+"""Networks whose addresses no pod can use, and what they are for."""
 
 LARGEST_MTU = 65535
 LARGEST_VLAN = 4094
@@ -264,7 +264,7 @@ def _trunk_vlan(item: Section, key: str) -> int | None:
 
 
 def network_name(top: Section) -> str:
-    """The network's name. Raises CniError 7 where it is none."""
+    """The network's name. Raises CniError 7 if it is missing or invalid."""
     name = top.string("name")
     if not name:
         raise top.invalid("name", "missing network name")
@@ -276,7 +276,7 @@ def network_name(top: Section) -> str:
 
 
 def _dns(dns: Section | None) -> dict[str, Any] | None:
-    """What the configuration says of DNS, be it that there is none: a list of nothing. None where it says nothing."""
+    """The configuration's `dns`. An empty list says that there is no DNS; None means that the key is not set."""
     if dns is None:
         return None
     keys = ("nameservers", "search", "options")
@@ -287,7 +287,7 @@ def _dns(dns: Section | None) -> dict[str, Any] | None:
 
 
 def prev_result(top: Section) -> Result | None:
-    """The result of the plugins before, or on CHECK and DEL of the whole ADD. Raises CniError 7 where it is none."""
+    """`prevResult`: in ADD that of the plugins before, in CHECK and DEL that of the whole ADD. Raises CniError 7."""
     section = top.section("prevResult")
     if section is None:
         return None

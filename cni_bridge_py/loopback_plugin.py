@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def _named(verb: runner.Verb) -> runner.Verb:
-    """The verb, for a network that has a name, as each has."""
+    """The verb, after a check that the network has a name."""
 
     def named(request: Request, raw: dict[str, Any]) -> dict[str, Any] | None:
         network_name(Section(raw, ""))

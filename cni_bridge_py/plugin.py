@@ -291,8 +291,8 @@ def _unwire(
 def _interfaces(kernel: Kernel, config: NetworkConfig, wiring: Wiring) -> list[Interface]:
     """The attachment's links as the kernel has them: bridge, host veth, pod interface, and a VLAN's gateway.
 
-    Raises CniError 105 where they, or the pod's addresses, or its gateway are not as the steps left them: something
-    else may have taken them away in the meantime, or put another bridge in the place of the one that they were on.
+    Raises CniError 105 if they, the pod's addresses or its gateway are not as the steps left them: something else may
+    have removed them meanwhile, or put another bridge in place of theirs.
     """
     if not config.force_address:  # with it, networks take the bridge from each other
         check_all(plan.gateway(config, wiring.ips), kernel)

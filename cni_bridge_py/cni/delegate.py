@@ -26,7 +26,7 @@ LARGEST_ANSWER = 16 << 20
 """Bytes."""
 
 BUSY_TRIES, BUSY_PAUSE = 50, 0.1
-"""How often, and after how many seconds, a program that is just being installed is tried again."""
+"""How often we retry to start a program that is just being installed, and how many seconds apart."""
 
 
 def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def run(plugin: str, path: list[str], verb: str, config: bytes) -> dict[str, Any
 
 
 def _read_answer(output: bytes) -> tuple[dict[str, Any] | None, str]:
-    """The JSON object that a plugin printed; or None, and why it is none."""
+    """The JSON object that a plugin printed; or None, and the reason why there is none."""
     if len(output) > LARGEST_ANSWER:
         return None, f"its answer exceeds {LARGEST_ANSWER} bytes"
     try:
@@ -62,7 +62,7 @@ def _read_answer(output: bytes) -> tuple[dict[str, Any] | None, str]:
 
 
 def _failure(plugin: str, verb: str, status: int, output: bytes, errors: bytes) -> CniError:
-    """What a plugin that failed has to say: the error that it reports, or else how it ended."""
+    """The error that a plugin reports; if it reports none, how it ended."""
     answer, reason = _read_answer(output)
     if answer is None:
         ended = f"exit status {status}" if status > 0 else f"signal: {signal.strsignal(-status)}".lower()

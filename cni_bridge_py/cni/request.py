@@ -75,7 +75,7 @@ def read_request(environment: Mapping[str, str]) -> Request:
 
     path = [folder for folder in environment.get("CNI_PATH", "").split(":") if folder]
     if not REQUIRED[command]:
-        return Request(command, "", "", "", {}, path)  # which is about no attachment, whatever is there of another call
+        return Request(command, "", "", "", {}, path)  # not about an attachment: ignore the rest
 
     container_id, ifname = environment["CNI_CONTAINERID"], environment["CNI_IFNAME"]
     if reason := why_not_identifier(container_id):

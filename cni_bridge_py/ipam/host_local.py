@@ -31,7 +31,7 @@ RESOLV_CONF_MAX = 1 << 20
 """How many bytes of a resolv.conf are read."""
 
 NULL_DEVICE = os.makedev(1, 3)
-"""/dev/null, by which one says that there is no DNS (Documentation/admin-guide/devices.txt of the kernel)."""
+"""/dev/null, which says that there is no DNS (the kernel's Documentation/admin-guide/devices.txt)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class HostLocal:
         return len(mine)
 
     def _mine(self, ips: list[str]) -> list[str]:
-        """Those of `ips` whose leases say that they are the attachment's."""
+        """Those of `ips` whose leases name the attachment."""
         return [ip for ip in ips if self._is_mine(self._store.holder(ip))]
 
     def _is_mine(self, holder: tuple[str, str] | None) -> bool:
@@ -155,7 +155,7 @@ class HostLocal:
         self.check(ips)
 
     def check(self, ips: list[IPConfig]) -> None:
-        """See that the attachment holds the lease of each of its addresses, and one at least.
+        """Check that the attachment holds a lease for each of its addresses, and at least one.
 
         Raises CniError 105, which names the first lease that is missing or belongs to another attachment.
         """

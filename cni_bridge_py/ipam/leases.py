@@ -338,7 +338,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _names(entry: os.DirEntry[str]) -> int:
-    """How many names a file has; none where it just went."""
+    """How many names a file has; 0 if it has just been deleted."""
     try:
         return entry.stat(follow_symlinks=False).st_nlink
     except FileNotFoundError:

@@ -62,6 +62,6 @@ class Kernel:
     def inside_pod(self) -> Iterator[None]:
         """A context manager that moves the process into the pod's namespace, for sysctls."""
         with Inside(self.pod_netns):
-            # While it is there: to go there again for the socket that comes next takes four system calls.
+            # Open it now: entering the namespace again, for the next request, would take four system calls.
             self._pod = self._pod or Rtnetlink()
             yield

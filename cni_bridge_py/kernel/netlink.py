@@ -35,7 +35,7 @@ RECEIVE_SIZE = 1 << 16
 """Bytes. The kernel fills at most 32 KiB of a dump into one datagram."""
 
 FIRST_SIZE = 1 << 12
-"""Bytes of each datagram of a dump of which only the beginning is asked for."""
+"""Bytes. How much we receive of each datagram of a dump if we want only its beginning."""
 
 NLMSGHDR = Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port id."""
@@ -50,7 +50,7 @@ SMALL_ENOUGH = 1 << 16
 """Bytes of a datagram that fits every socket's buffer (net.core.wmem_default, 208 KiB, includes overhead)."""
 
 MOST_AT_ONCE = 32
-"""Requests in a datagram: their answers wait in the socket's buffer, 208 KiB with overhead (net.core.rmem_default)."""
+"""Requests in a datagram. Their answers must fit the socket's buffer: 208 KiB with overhead (net.core.rmem_default)."""
 
 MOST_DUMPS = 10
 """How often to repeat a dump. On a node where something changes all the time, we use the last one."""
@@ -189,7 +189,7 @@ class NetlinkSocket:
         return self._replies(1)[0]
 
     def get_each(self, messages: Sequence[Message]) -> list[bytes | NetlinkError]:
-        """Send requests for one thing each, and return what `get` would return or raise for each of them.
+        """Send several requests; return for each of them what `get` would return or raise.
 
         They go in one datagram. That spares half of the system calls, and no answer is waited for.
         """
@@ -220,21 +220,21 @@ class NetlinkSocket:
         return replies
 
     def first(self, message: Message) -> list[bytes]:
-        """As `dump`, but only what comes first, however much there is.
+        """Like `dump`, but return only the first answers, however many there are.
 
         Raises NetlinkError if the kernel refuses.
         """
         self._send(message)
         found: list[bytes] = []
-        # The second datagram tells that this was all, if the first had room for it.
+        # If everything fits the first datagram, the second one says that there is no more.
         for _ in range(2):
             for kind, flags, payload in self._receive(self._sequence, FIRST_SIZE):
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     _raise_refusal(flags, payload)
                     return found
                 found.append(payload)
-        # What is left would be in the way of the next answer. Whoever closes a socket of nf_tables waits until the
-        # kernel has freed what others deleted, which takes it 10 ms: not now, a lock may be held.
+        # The unread rest would be in the way of the next answer, so we open a new socket. Closing the old one of
+        # nf_tables would wait 10 ms, until the kernel has freed what others deleted. We may hold a lock, so not now.
         self._spent.append(self._socket)
         self._socket = self._open()
         return found
@@ -282,8 +282,10 @@ class NetlinkSocket:
         return replies
 
     def _receive(self, sequence: int, size: int = RECEIVE_SIZE) -> list[tuple[int, int, bytes]]:
-        """The messages of one datagram, or of its first `size` bytes, as (type, flags, payload), but for answers to
-        requests before `sequence`, which may be left of a batch that was refused."""
+        """The messages of one datagram, or of its first `size` bytes, as (type, flags, payload).
+
+        Leaves out answers to requests before `sequence`, which may remain from a batch that was refused.
+        """
         try:
             data = self._socket.recv(size)
         except OSError as error:

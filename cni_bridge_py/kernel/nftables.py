@@ -342,7 +342,7 @@ def get_chain(chain: Chain) -> Message:
 
 
 def get_chains(family: int) -> Message:
-    """nft list chains FAMILY; kernels that take no filter tell those of other tables, too."""
+    """nft list chains FAMILY. Kernels that do not filter dumps list the chains of other tables, too."""
     return _message(family, NFT_MSG_GETCHAIN, NLM_F_DUMP, text(NFTA_CHAIN_TABLE, TABLE))
 
 
@@ -549,7 +549,7 @@ def _expression(name: str, *parts: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at the rule set told; see Nftables.look."""
+    """The answers to one look at the ruleset; see Nftables.look."""
 
     generation: int
     uses: int
@@ -592,7 +592,7 @@ class Nftables(NetlinkSocket):
         return [_handle_and_comment(payload) for payload in self._found(get_rules(chain))]
 
     def chains(self, family: int) -> list[str]:
-        """The names of the chains in our table of that family; none where there is no such table."""
+        """The names of the chains in our table of that family; none if there is no such table."""
         found = (dict(attributes(payload[4:])) for payload in self._found(get_chains(family)))
         return [_text(each[NFTA_CHAIN_NAME]) for each in found if _text(each[NFTA_CHAIN_TABLE]) == TABLE]
 
@@ -605,7 +605,7 @@ class Nftables(NetlinkSocket):
         return _comment_of(key, self._find(get_element(of, key)))
 
     def comments_of(self, elements: Sequence[Element]) -> list[str | None]:
-        """What `comment` tells of each element."""
+        """What `comment` returns, for each of the elements."""
         answers = self.get_each([get_element(of, key) for of, key in elements])
         return [_comment_of(key, _unless_missing(each)) for (_, key), each in zip(elements, answers, strict=True)]
 
@@ -648,7 +648,7 @@ class Nftables(NetlinkSocket):
 
 
 def _unless_missing(answer: bytes | NetlinkError) -> bytes:
-    """An answer, empty where it is that there is no such thing; another refusal is raised."""
+    """An answer; empty if the kernel says that there is no such object. Raises any other refusal."""
     if isinstance(answer, bytes):
         return answer
     if answer.errno != ENOENT:

@@ -179,7 +179,7 @@ class Link:
 
     @property
     def accept_ra(self) -> int:
-        """The kernel parameter net.ipv6.conf.NAME.accept_ra; 0 where IPv6 is off."""
+        """The kernel parameter net.ipv6.conf.NAME.accept_ra; 0 if IPv6 is off."""
         ipv6 = dict(attributes(dict(attributes(self._told.get(IFLA_AF_SPEC, b""))).get(AF_INET6, b"")))
         values = ipv6.get(IFLA_INET6_CONF, b"")
         return int(unpack_from("=i", values, 4 * DEVCONF_ACCEPT_RA)[0]) if values else 0
@@ -537,7 +537,7 @@ class Rtnetlink(NetlinkSocket):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_ROUTE)
-        with suppress(OSError):  # kernels before 4.20: dumps come unfiltered, and every reader filters again
+        with suppress(OSError):  # kernels before 4.20 do not filter dumps, so every reader filters again
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 
     def link(self, name: str) -> Link | None:

@@ -30,7 +30,7 @@ from cni_bridge_py.wiring.step import Step, expect
 class EnsureMasquerade(Step):
     """There is a table that masquerades pods.
 
-    `chain` is the one of this network, whose exceptions are known here when the table has to be put back for all pods.
+    `chain` is the chain of this network. It has the exceptions that are needed if the table must be put back.
     """
 
     chain: MasqueradeChain

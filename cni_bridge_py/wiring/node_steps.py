@@ -338,8 +338,8 @@ class EnsureGatewayAddresses(Step):
                 with own_lock():  # another network may need the bridge for its own gateway
                     self._add(kernel.host, link, version)
             if version == 6:
-                # The bridge looks for a pod's MAC from its link-local address, which duplicate address detection would
-                # hold back for a second or two after the first pod has come.
+                # The bridge uses its link-local address to ask for a pod's MAC. Duplicate address detection would hold
+                # that address back for a second or two after the first pod.
                 sysctl.prefer(accept_dad(self.bridge), "0")
 
     def _missing(self, present: Collection[InterfaceAddress], version: int) -> list[InterfaceAddress]:

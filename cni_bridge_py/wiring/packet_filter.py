@@ -24,9 +24,9 @@ for each pod it would: the kernel follows every jump of a table again whenever o
 A chain `masquerade-DIGEST` is named after the pod's own networks and its exceptions. Pods with the same networks and
 exceptions share it, and it is deleted with the last of them. So a pod keeps the exceptions that it was made with.
 
-Each set has an element that is no pod's. Where that one is gone, somebody flushed the set. An ADD looks at those of the
-first few chains, so that it costs no more with more networks. Where one of them, a rule or a chain is missing, it puts
-all back: what is in both tables, for the pods of every network.
+Each set has one element that belongs to no pod. If that element is missing, somebody has flushed the set. An ADD looks
+at those of the first few chains only, so it does not cost more with more networks. If such an element, a rule or a
+chain is missing, the ADD puts back everything in both tables, for the pods of every network.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ from cni_bridge_py.wiring import names
 from cni_bridge_py.wiring.pod_filter import Exceptions, PodFilter, digest, read_altnames
 
 NOBODY = (IPNetwork("0.0.0.0/32"), IPNetwork("::/128"))
-"""The addresses that are nobody's: with them, no set is empty unless somebody flushed it."""
+"""Addresses that nobody has. They are in every set, so an empty set means that somebody has flushed it."""
 
 MULTICAST = (IPNetwork("224.0.0.0/4"), IPNetwork("ff00::/8"))
 
@@ -157,11 +157,11 @@ def masquerade_rules(name: str) -> list[Rule]:
 
 
 USES = len(masquerade_rules("")) + len(jumps(""))
-"""How many rules a chain has and how many jump to it: known once, for making them takes a tenth of an ADD."""
+"""How many rules a chain has, plus how many jump to it. Computed once, because making them takes a tenth of an ADD."""
 
 
 def _chain_names(nft: Nftables) -> set[str]:
-    """The names of such chains that are there."""
+    """The names of the chains that exist."""
     return set(filter(is_name, (each.rpartition("-")[2] for each in nft.chains(NFPROTO_INET))))
 
 
@@ -179,9 +179,9 @@ def comments(rules: list[Rule]) -> list[str]:
 
 
 def ensure_masquerade(kernel: Kernel, own: MasqueradeChain | None = None) -> None:
-    """Have the table that masquerades; where something is missing in it, with what it did for all pods that are there.
+    """Ensure the table that masquerades. If something is missing in it, put it back, for all pods that are there.
 
-    `own` is the chain of this network, which `masquerade` looks at.
+    `own` is the chain of this network. It is left out here, because `masquerade` looks at it.
     """
     if _has_masquerade(kernel.nftables, own):
         return
@@ -191,7 +191,7 @@ def ensure_masquerade(kernel: Kernel, own: MasqueradeChain | None = None) -> Non
 
 
 def ensure_guards(kernel: Kernel) -> None:
-    """Have the table that keeps pods to their MAC; where something is missing in it, with all pods that are there."""
+    """Ensure the table for macspoofchk. If something is missing in it, put it back, for all pods that are there."""
     if _has_guards(kernel.nftables):
         return
     pods = put_back_guards(kernel)
@@ -210,9 +210,10 @@ def _has_guards(nft: Nftables) -> bool:
 
 
 def put_back_masquerade(kernel: Kernel, known: Exceptions) -> list[PodFilter]:
-    """Write the table that masquerades anew, for all pods whose host veths tell that they are.
+    """Write the table that masquerades again, for all pods whose host veths have a note of it.
 
-    `known` are exceptions that may be those of some. Returns what the packet filter does for all pods.
+    `known` are the exceptions of one network, which some of the pods may have. Returns what the packet filter does for
+    all pods.
     """
     nft = kernel.nftables
     changed = False
@@ -238,7 +239,7 @@ def put_back_masquerade(kernel: Kernel, known: Exceptions) -> list[PodFilter]:
 
 
 def put_back_guards(kernel: Kernel) -> list[PodFilter]:
-    """Write the table that keeps pods to their MAC anew, for all pods whose host veths tell theirs.
+    """Write the table for macspoofchk again, for all pods whose host veths have a note of their MAC.
 
     Returns what the packet filter does for all pods.
     """

@@ -211,9 +211,9 @@ class EnableIPv6(Step):
 
 @dataclass(frozen=True)
 class DetectDuplicates(Step):
-    """Whether the kernel looks for others that have the pod's IPv6 addresses, its link-local one among them.
+    """Duplicate address detection for the pod's IPv6 addresses, the link-local one included, is on or off.
 
-    That takes one to two seconds from the moment when the link is up, in which the pod cannot use the address.
+    It takes one to two seconds after the link is up. Until then, the pod cannot use the address.
     """
 
     pod: str
