@@ -88,7 +88,7 @@ class Node:
         return [each for each in self.pods if each.network == config.name]
 
     def gateways(self, config: NetworkConfig) -> list[InterfaceAddress]:
-        """The addresses that the bridge is to have for the pods that are there."""
+        """The gateway addresses that the bridge needs for the present pods."""
         return gateways(config, [ip for each in self.of(config) for ip in each.ips])
 
     def path(self, config: NetworkConfig) -> str:

@@ -86,7 +86,7 @@ class Attachment:
 
 
 def find(state: State, networks: list[Network]) -> list[Attachment]:
-    """The attachments of all networks of ours, and of the reference's in the same lease directories, sorted.
+    """The attachments of all our networks, and of the reference's in the same lease directories, sorted.
 
     Raises CniError or OSError if the leases cannot be read.
     """
@@ -176,7 +176,7 @@ class Search:
         held: list[Lease],
         is_ours: bool,
     ) -> str:
-        """The first thing that is wrong on the way from the pod to the gateway, then with the lease and the filter."""
+        """The first fault, or OK: it looks at the way to the gateway, then at the lease, then at the packet filter."""
         bridge = self._state.names.get(link.master, "")
         if not bridge or (is_ours and config and bridge != config.bridge):
             return UNPLUGGED
@@ -197,7 +197,7 @@ class Search:
         return self._filtered(link)
 
     def _missing_gateways(self, config: NetworkConfig) -> list[InterfaceAddress]:
-        """Those of a network's gateways that the node does not have as it is; looked for once for all pods."""
+        """The network's gateway addresses that its interface lacks: all, if that is down. Cached for the other pods."""
         if config.name not in self._missing:
             interface = plan.gateway_interface(config)
             link = self._state.links.get(interface)

@@ -59,7 +59,7 @@ def examine(node: Node) -> Iterator[Asked]:
             yield Asked(question, Finding(Answer.UNKNOWN, error.msg))
         except OSError as error:
             yield Asked(question, Finding(Answer.UNKNOWN, f"{error.filename or 'kernel'}: {error.strerror}"))
-        except Exception as error:  # whatever this one came upon, the others are asked
+        except Exception as error:  # a bug in one question must not stop the others
             yield Asked(question, Finding(Answer.UNKNOWN, f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 

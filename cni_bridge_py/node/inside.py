@@ -1,4 +1,4 @@
-"""What a pod has lost in its own namespace, as the commands that give it back, and that its ADD did."""
+"""The commands that bring back what a pod has lost in its own namespace. They do what its ADD did."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from cni_bridge_py.wiring.step import Explained, Step
 
 
 def commands(state: State, config: NetworkConfig, pod: Attachment) -> list[str]:
-    """The commands for what is lost; a new pod where the pod's namespace has no name. Raises CniError or OSError."""
+    """The commands that bring back what the pod has lost. Raises CniError or OSError.
+
+    If the pod's namespace has no name, no command can enter it. Then the only command deletes the pod.
+    """
     path = path_of(state.links[pod.host])
     if not path:
         namespace, _, name = pod.pod.rpartition("/")
@@ -35,7 +38,7 @@ def commands(state: State, config: NetworkConfig, pod: Attachment) -> list[str]:
 
 
 def _leased(config: NetworkConfig, pod: Attachment) -> list[IPConfig]:
-    """The addresses that the pod was given, as host-local gave them; as they are, where another plugin did."""
+    """The pod's addresses and gateways by its leases. If another plugin gave the addresses, those that the pod has."""
     ranges = [one for one_set in networks.range_sets(config) for one in one_set]
     if not ranges:
         return [IPConfig(each) for each in pod.networks]

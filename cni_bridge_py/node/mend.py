@@ -45,9 +45,9 @@ class Done:
 def mend(found: list[Network], *, dry_run: bool = False, only: Container[str] | None = None) -> list[Done]:
     """Mend what the pods of these networks share, and release dead leases; return what was done.
 
-    With `dry_run` nothing is changed, and what is returned would have been done. `only`: of what `wrong` returns, the
-    part to mend. What fails is told in `Done.error`, and the rest is done all the same. Raises CniError where the
-    node's state cannot be read. Takes root.
+    With `dry_run`, it changes nothing and returns what it would do. `only` selects faults by the words that `wrong`
+    returns. If a change fails, its `Done.error` says why, and the others are still made. Raises CniError if it
+    cannot read the node's state. Needs root.
     """
     state = State()
     present = attachments.find(state, found)
@@ -64,7 +64,7 @@ def mend(found: list[Network], *, dry_run: bool = False, only: Container[str] | 
 
 
 def wrong(found: list[Network]) -> set[str]:
-    """What `mend` would mend, in its words. Raises CniError where the node's state cannot be read. Takes root."""
+    """The faults that `mend` would mend, in words. Raises CniError if it cannot read the node's state. Needs root."""
     state = State()
     present = attachments.find(state, found)
     steps = chain.from_iterable(_steps(state, found, present))

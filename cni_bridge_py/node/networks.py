@@ -136,15 +136,16 @@ def shared_steps(config: NetworkConfig, pods: Collection[IPAddress]) -> list[Ste
 
 
 def gateways(config: NetworkConfig, pods: Collection[IPAddress] | None = None) -> list[InterfaceAddress]:
-    """The addresses that the bridge is to have for pods with these addresses; for any, where none are named."""
+    """The gateway addresses that the bridge needs for pods with these addresses. If pods is None: for any pod."""
     return plan.gateway_addresses(config, plan.with_gateways(config, first_addresses(config, pods)))
 
 
 def first_addresses(config: NetworkConfig, pods: Collection[IPAddress] | None = None) -> list[IPConfig]:
-    """The addresses of the network's first pod, as an example; none where another plugin gives them.
+    """Example addresses of a pod on the network, with their gateways. Empty if another plugin gives out addresses.
 
-    There is one of every range, for each may have a gateway of its own, or of every range that these pods are in. Of a
-    range set that none of them is in the first range counts, from which the next pod gets its address.
+    If pods is None, there is one address of each range, because each range may have its own gateway. Otherwise there
+    is one of each range that a pod is in. If no pod is in any range of a set, the set's first range counts, because the
+    next pod's address comes from it.
     """
     chosen = [[one] for ranges in range_sets(config) for one in (ranges if pods is None else _of(ranges, pods))]
     return host_local.preview(chosen)

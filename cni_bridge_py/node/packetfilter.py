@@ -349,9 +349,9 @@ def _flat(chain: Chain) -> list[Json]:
 
 
 def legacy(version: int) -> dict[str, Chain]:
-    """The chains of iptables-legacy's filter table, by name; none where the kernel has no such table: asking makes it.
+    """The chains of iptables-legacy's filter table, by name. Raises CannotLook.
 
-    Raises CannotLook.
+    If the kernel has no such table, the result is empty: iptables-save is not run, because it would make the table.
     """
     save, names = LEGACY[version]
     try:

@@ -150,7 +150,7 @@ def _attached(node: Node, config: NetworkConfig) -> Iterator[tuple[Pod, list[IPA
         try:
             result = _call(node, "ADD", pod, raw)
         except CniError:
-            with suppress(CniError):  # why there is no pod is what is asked
+            with suppress(CniError):  # the ADD's error matters more than the DEL's
                 _call(node, "DEL", pod, raw)
             raise
         try:

@@ -197,7 +197,7 @@ def _podman() -> Iterator[Runtime | str]:
         yield 'podman: uses no CNI plugins (network_backend = "cni" in containers.conf(5) has it use them)'
 
 
-# What others write is taken as far as it can be understood
+# Reads what other programs write. What makes no sense counts as missing
 
 
 def _output(*command: str) -> str:
@@ -223,7 +223,7 @@ def _toml(text: str) -> dict[str, Any]:
 
 
 def _table(told: Any, *keys: str) -> dict[str, Any]:
-    """The table within tables; an empty one where there is none."""
+    """The table that these keys lead to, or an empty one."""
     for key in keys:
         told = told.get(key) if isinstance(told, dict) else None
     return told if isinstance(told, dict) else {}

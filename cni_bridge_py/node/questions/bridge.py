@@ -182,5 +182,5 @@ def _wrong_ports(node: Node, config: NetworkConfig) -> Iterator[Trouble]:
 
 
 def _first_of(names: list[str]) -> str:
-    """Of many the first: `vethx of shop/web (and 249 more) are`."""
+    """The first name, the number of the others, and the verb: `vethx of shop/web (and 249 more) are`."""
     return f"{names[0]} is" if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more) are"
