@@ -19,15 +19,15 @@ COULD_NOT = 2
 """The exit status of a command that failed. It is not 1, because with that `doctor` says that a node has a problem."""
 
 ENOUGH = 128 + signal.SIGPIPE
-"""What a shell says of a program whose reader went away: the work was not done to its end."""
+"""The exit status when nobody reads our output any more. A shell reports the same of a program that SIGPIPE ends."""
 
 
 def main() -> int:
     """Run a subcommand, or print the help if there is none. Returns the exit status."""
     streams.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))  # what was begun is taken back
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # `finally` blocks still run
     try:
         try:
             return _run()

@@ -58,7 +58,7 @@ def _show(asked: list[Asked]) -> None:
     if wrong:
         commands = doctor.commands([each.finding for each in asked])
         console.print(Text(f"\n{counted(wrong, 'problem')}. To mend everything:", style="bold red"))
-        console.print("\n".join(commands), markup=False, soft_wrap=True)  # whole, to be copied
+        console.print("\n".join(commands), markup=False, soft_wrap=True)  # not wrapped, so that people can copy them
     elif unknown:
         console.print(
             Text(f"\nNothing wrong was found, but {counted(unknown, 'question')} had no answer.", style="yellow")

@@ -133,7 +133,7 @@ def _is_delegated(config: NetworkConfig) -> bool:
 
 
 def _on_one_line(text: str) -> str:
-    """A name in a comment, which must not end the comment."""
+    """A name for use in a comment. A line break in it would end the comment."""
     return text if text.isprintable() else repr(text)
 
 

@@ -15,7 +15,7 @@ PREFIX = Path("/usr/local")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of both. They are install.sh's: neither help nor completion tells a person of them."""
+    """The command line of both. Only install.sh uses them, so neither help nor completion shows them."""
     top = Parser(prog="install.sh")
     subcommands = top.add_subparsers(dest="subcommand")
     for name, run in SUBCOMMANDS.items():
@@ -67,7 +67,7 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 def _say_why_not(change: Any, *arguments: Any) -> int:
-    """Run it whatever the umask is; return the exit status."""
+    """Make the change, whatever the caller's umask is. Returns the exit status."""
     os.umask(0o022)
     try:
         change(*arguments)

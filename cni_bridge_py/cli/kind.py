@@ -87,7 +87,7 @@ class Cluster:
             # kind was interrupted, too, and leaves what it has made so far.
             say(f"Interrupted: deleting what there is of the cluster {self.name}")
             self.delete()
-            # docker may have been about to make a node's container.
+            # docker may still have been making a node's container.
             time.sleep(SETTLE_SECONDS)
             if self.exists():
                 self.delete()

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     if not (arguments.watch and console.is_terminal):
         console.print(_shown(arguments), soft_wrap=True)
-        while arguments.watch:  # one after another, for a pipe
+        while arguments.watch:  # a pipe gets one table after another
             time.sleep(arguments.watch)
             console.print(_shown(arguments), soft_wrap=True)
         return 0

@@ -41,10 +41,10 @@ Subcommands = Any  # argparse has no public name for what add_subparsers() retur
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, with complaints of one line."""
+    """argparse's parser, but its error messages are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments and who tells the right ones; the exit status is 2."""
+        """Print what is wrong with the arguments, and how to get help. Exits with status 2."""
         self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
 
 
@@ -266,7 +266,7 @@ def _seconds(text: str) -> float:
 
 
 def _named(text: str) -> str:
-    """An argument that names something: a variable that a script never set does not mean everything."""
+    """A name. An empty one is refused, so that a script's unset variable does not select everything."""
     if not text:
         raise argparse.ArgumentTypeError("expected a name, not an empty text")
     return text
