@@ -41,7 +41,7 @@ HANGS_SECONDS = 5 * LOOK_SECONDS
 """An agent that has not finished a look for so long is not healthy."""
 
 LASTS_SECONDS = 5
-"""Kubernetes is told of a problem that lasts so long: not of an uplink that flaps, nor of a podCIDR that is late."""
+"""A problem that lasts this long is reported to Kubernetes. A flapping uplink or a late podCIDR is not."""
 
 EVENTS = 10
 """Problems that become Events; the metric counts all."""
@@ -173,7 +173,7 @@ class Agent:
         self.problems = {problem: self.problems.get(problem, now) for problem in problems}
 
     def _is_any_new(self) -> bool:
-        """Whether the last look found a problem that had not lasted yet."""
+        """Whether the last look found a problem that was still too new to report."""
         return any(self._looked - since < LASTS_SECONDS for since in self.problems.values())
 
     def _tell_kubernetes(self, me: Node) -> None:

@@ -134,7 +134,7 @@ class Host:
 def found_route(route: Any, version: int, interfaces: Mapping[int, str]) -> FoundRoute:
     """A route as the kernel reports it."""
     dst = route.get("dst") or ("0.0.0.0" if version == 4 else "::")
-    via = route.get("gateway") or (route.get("via") or {}).get("addr")  # RTA_VIA is a gateway of the other IP version
+    via = route.get("gateway") or (route.get("via") or {}).get("addr")  # RTA_VIA has a gateway of the other IP version
     return FoundRoute(
         IPNetwork(f"{dst}/{route['dst_len']}"),
         IPAddress(via) if via else None,

@@ -137,7 +137,7 @@ def connection() -> Iterator[httpx.Client]:
     if not config or not config.user:
         raise ConfigError("the kubeconfig names no context with a user")
     tls = verify_cluster(config.cluster, config.user, config.abs_file)
-    # From 3.13 on, Python refuses authorities that lack some extensions: those of MicroK8s and of old clusters do.
+    # From 3.13 on, Python refuses CA certificates without certain extensions. MicroK8s and old clusters have such CAs.
     tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
     transport = httpx.HTTPTransport(verify=tls, socket_options=KEEPALIVE)
     timeout = httpx.Timeout(ANSWER_SECONDS)

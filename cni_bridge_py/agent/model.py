@@ -59,7 +59,7 @@ class Route:
 class FoundRoute:
     """A route of the main table, or one with our protocol in any table.
 
-    via: None where it leads to a link and no further, or has several ways; then there is no interface either.
+    via is None if the route has no gateway, or several. With several, it has no interface either.
     """
 
     dst: IPNetwork

@@ -196,9 +196,9 @@ def _way(cidr: IPNetwork, node: Node, reach: list[IPNetwork]) -> IPAddress | tup
 
 
 def _is_on_link(route: FoundRoute) -> bool:
-    """Whether all of the route's destination is on the link, as the kernel has it. A default route does not count.
+    """Whether the route says that its whole destination is on one link. A default route does not count.
 
-    A route that has several ways leads to no one link.
+    A route with several gateways has no interface, so it does not count either.
     """
     anothers = route.protocol != PROTOCOL and route.table == MAIN_TABLE
     return anothers and route.via is None and route.dst.prefixlen > 0 and route.interface not in ("", BRIDGE)

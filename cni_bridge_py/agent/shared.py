@@ -21,7 +21,7 @@ from cni_bridge_py.wiring.pod_filter import Exceptions, altnames, read_altnames
 from cni_bridge_py.wiring.step import Explained
 
 HALFWAY_SECONDS = 1
-"""An ADD or a DEL that is halfway is mostly done after that."""
+"""Most ADDs and DELs finish within this time."""
 
 
 def mend(configuration: Path) -> Iterator[Done]:
@@ -33,7 +33,7 @@ def mend(configuration: Path) -> Iterator[Done]:
     if wrong := _wrong(found):
         done = node_mend.mend(found, only=wrong)
         yield from (each for each in done if not each.error)
-        # A pod that went meanwhile needs no mending.
+        # If the pod was deleted meanwhile, nothing is wrong any more.
         failed = [each for each in done if each.error]
         still = node_mend.wrong(found) if failed else set()
         yield from (each for each in failed if each.what in still)
@@ -44,7 +44,7 @@ def mend(configuration: Path) -> Iterator[Done]:
 
 
 def _wrong(found: list[Network]) -> set[str]:
-    """What is wrong, and was so a moment before: pods come and go while this looks."""
+    """What is wrong now, and also was a moment ago. An ADD or a DEL that is not finished is no fault."""
     wrong = node_mend.wrong(found)
     if wrong:
         time.sleep(HALFWAY_SECONDS)
