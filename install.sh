@@ -147,8 +147,8 @@ has_apt() { command -v apt-get >/dev/null; }
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-# has PYTHON THING: venv; shared, the library that the command for people takes; static, that of the plugin; modules,
-# whether the latter has those that the plugin takes: many a Python, such as pyenv's, keeps them in files of their own.
+# has PYTHON THING: whether the build can use this Python. The command for people needs its shared library. The plugin
+# needs its static library, with certain modules inside: many Pythons, such as pyenv's, keep these in separate files.
 has() {
     case $2 in
     venv) "$1" -c 'import ensurepip, venv' ;;
@@ -162,8 +162,8 @@ sys.exit(not {"_socket", "_struct", "array", "fcntl", "math", "select"} <= {*sys
     esac 2>/dev/null
 }
 
-# Sets $python: the first in PATH that has everything; else Debian's, for which there are packages; else the first that
-# is new enough.
+# Sets $python to the first Python in PATH that has everything. If there is none: to Debian's, because packages can
+# complete it, or else to the first that is new enough.
 choose_python() {
     local each first='' debians=''
     while read -r each; do

@@ -13,6 +13,6 @@ class Refused(Exception):
 
 
 def say(text: str) -> None:
-    """Tell a person what was found or done. Where that cannot be, what was begun is ended all the same."""
+    """Print what was found or done. If nobody can read it, the installation still goes on to its end."""
     with suppress(OSError):
         print(text, flush=True)

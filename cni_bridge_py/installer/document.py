@@ -18,11 +18,11 @@ SUBNET_KEYS = ("subnet", "rangeStart", "rangeEnd", "gateway")
 """The keys of `ipam` that belong to one subnet."""
 
 SMALLEST_MTU, LARGEST_MTU = 68, 65535
-"""Bytes; the least is IPv4's (RFC 791)."""
+"""Bytes. The smallest is what IPv4 needs (RFC 791)."""
 
 
 def read_mtu(text: str | None) -> int | None:
-    """The MTU that was asked for, in bytes. Raises Refused for what is none."""
+    """The requested MTU in bytes, or None without a request. Raises Refused if it is not an MTU."""
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and SMALLEST_MTU <= int(text) <= LARGEST_MTU):
@@ -60,9 +60,9 @@ def _read_subnet(text: str) -> IPNetwork:
 
 
 def with_subnets(document: Json, subnets: Sequence[IPNetwork]) -> Json:
-    """The configuration with other subnets; what belonged to the old ones and does not fit the new ones goes.
+    """The configuration with these subnets. An old rangeStart, rangeEnd or gateway stays if it is in the new subnet.
 
-    Raises Refused where addresses come from another plugin than host-local, or nobody can tell from where.
+    Raises Refused if the addresses come from another plugin than host-local, or if `ipam.ranges` makes no sense.
     """
     changed = copy.deepcopy(document)
     part = ours(changed)

@@ -114,7 +114,7 @@ class Change:
                 for path, text in new.items():
                     staging.write(text, path)
                 staging.commit()
-        except (Refused, OSError) as error:  # pods do without
+        except (Refused, OSError) as error:  # pods work without these files
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             self.warnings.append(f"systemd and NetworkManager were not told of pods' links: {reason}")
             return

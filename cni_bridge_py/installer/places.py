@@ -16,12 +16,12 @@ USUAL_BIN_DIRS = (BIN_DIR, *runtimes.PODMAN_BIN_DIRS)
 
 @dataclass(frozen=True)
 class Place:
-    """A runtime, and the directories, of those where it looks, that we install into."""
+    """A runtime, and the directories that we install into for it."""
 
     runtime: Runtime
     bin_dir: Path
     elsewhere: str = ""
-    """Where the runtime itself looks, if that is not here."""
+    """Where the runtime itself looks, if not in these directories."""
 
     @property
     def conf_dir(self) -> Path:

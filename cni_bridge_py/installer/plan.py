@@ -65,7 +65,7 @@ class Network:
 
     @cached_property
     def config(self) -> NetworkConfig | None:
-        """What the plugin makes of it; None where it refuses it."""
+        """The configuration as the plugin reads it; None if the plugin refuses it."""
         try:
             return read_config(confdir.alone(self.document))
         except CniError:
@@ -212,7 +212,7 @@ def _faults(network: Network) -> Iterator[str]:
 
 
 def _refusal(network: Network) -> str:
-    """Why the plugin refuses the configuration; empty where it does not."""
+    """Why the plugin refuses the configuration; empty if it does not."""
     try:
         read_config(confdir.alone(network.document))
     except CniError as error:

@@ -41,7 +41,7 @@ def files(shipped: Path, command: Path, bridges: Iterable[str]) -> Iterator[tupl
 
 
 def installed(command: Path) -> list[Path]:
-    """Those of the files that are on this node; none where they are of another installation than that command's."""
+    """Those of our files that are on this node. None if they belong to an installation with another command."""
     if UNIT.is_file() and f"{command} mend" not in UNIT.read_text():
         return []
     return [path for path in (dropins.NETWORKD, dropins.NETWORK_MANAGER, UNIT, *_reload_paths()) if path.is_file()]

@@ -113,7 +113,7 @@ class Staging:
             _sync(folder)
 
     def _new(self, target: Path) -> Path:
-        """A name to stage a file under. Raises Refused where nothing can take the target's place."""
+        """A name to stage a file under. Raises Refused if the target is a directory, which no file can replace."""
         if target.is_dir() and not target.is_symlink():
             raise Refused(f"{target} is a directory: move it away first")
         staged = target.with_name(f"{MARK}{secrets.token_hex(4)}.new")
@@ -137,7 +137,7 @@ class Staging:
 
 @contextmanager
 def _about(target: Path) -> Iterator[None]:
-    """What the system refuses is told of the file that was to be, rather than of what stood for it."""
+    """Make an OSError name the file that we install, not the staged one."""
     try:
         yield
     except OSError as error:
@@ -173,7 +173,7 @@ def remove_when_unused(folder: Path) -> bool:
 
 
 def need_writable(folder: Path, option: str = "") -> None:
-    """Raise Refused where a directory could not be made or written to, with the option that helps, if one does."""
+    """Raise Refused if we cannot make the directory or write to it. The text names the option that helps, if any."""
     ancestor = next(each for each in (folder, *folder.parents) if each.exists())
     if not ancestor.is_dir():
         raise Refused(f"{ancestor} is not a directory")

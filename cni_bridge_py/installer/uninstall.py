@@ -102,7 +102,7 @@ def _is_ours(plugin: Path) -> bool:
 
 
 def _of_people(prefix: Path) -> Iterator[Path]:
-    """What is ours of the command for people: the link to it, its versions, its help."""
+    """The files of the command line for people: its link, its versions, its man page and completion."""
     if _is_ours(prefix / "bin" / PLUGIN):
         yield prefix / "bin" / PLUGIN
     if (prefix / "lib" / PLUGIN).is_dir():
@@ -212,7 +212,7 @@ def _delete(kernel: IPRoute, **which: Any) -> None:
     try:
         kernel.link("del", **which)
     except NetlinkError as error:
-        if error.code != ENODEV:  # it may go with its pod just now
+        if error.code != ENODEV:  # its pod may have taken it away just now
             raise Refused(f"{' '.join(map(str, which.values()))} cannot be deleted: {error}") from None
 
 
