@@ -59,14 +59,14 @@ MEANT = [
     ),
     Difference(
         "mode of leases",
-        "0644, so that monitoring may read who has which address; the reference's are root's alone since 1.4",
+        "0644, so that monitoring can read who has which address. Since 1.4, only root can read the reference's",
         r"modes/.*", "IPv4", (NEWEST,),
     ),
     Difference(
         "lock of leases",
-        "holds the name of the network namespace that made the leases, so that two nodes that share a directory do not "
-        "take each other's pods for dead, and only root may open it, because whoever opens it can hold it. The "
-        "reference's is empty, and its group may open it",
+        "has the name of the network namespace that made the leases, so that two nodes with the same directory do not "
+        "take each other's pods for dead. Only root may open it, because a process that can open it can also hold it. "
+        "The reference's is empty, and its group may open it",
         r"(leases|modes)/.*/lock", "IPv4",
     ),
     Difference(
@@ -90,8 +90,9 @@ MEANT = [
     ),
     Difference(
         "duplicate address detection",
-        "our store gives no address twice, so pods and bridge get theirs with the flag nodad; the reference is content "
-        "with the pod's sysctl accept_dad, which we set to 0 as well, and waits for the bridge's address",
+        "off, with the flag nodad on the addresses of pods and of the bridge, because our store gives no address "
+        "twice. Both plugins set the pod's sysctl accept_dad to 0. The reference sets no flag, and waits for the "
+        "bridge's address",
         r"addresses/[^/]+/\d+ on [^/]+/nodad", "IPv6",
     ),
     Difference(
@@ -113,12 +114,13 @@ MEANT = [
     ),
     Difference(
         "layer 2 in 0.1.0 and 0.2.0",
-        "works, with a result that has nothing to tell; the reference fails for want of an address, with the pod wired",
+        "works, with a result that has no address. The reference wires the pod, and then fails because there is no "
+        "address",
         r"no ipam in 0.\d.0/.*", "no ipam in 0.2.0",
     ),
     Difference(
         "prevResult of an ADD",
-        "passed on, as the specification asks; the reference's result has nothing of it",
+        "passed on, as the specification asks. The reference leaves it out of its result",
         r"after another plugin/result/.*", "after another plugin",
     ),
     Difference(
@@ -160,7 +162,7 @@ MEANT = [
     ),
     Difference(
         "subnets that no pod can use",
-        "refused: those of loopback, multicast and link-local addresses, and 0.0.0.0/8; the reference gives them out",
+        "refused: loopback, multicast and link-local addresses, and 0.0.0.0/8. The reference gives them out",
         r"subnet of multicast addresses/.*", "subnet of multicast addresses",
     ),
     Difference(
@@ -170,17 +172,19 @@ MEANT = [
     ),
     Difference(
         "two addresses of one IP version in 0.1.0 and 0.2.0 from an IPAM plugin",
-        "refused, for their results have room for one; the reference gives the pod both, and tells the first",
+        "refused, because results of these versions have room for one. The reference gives the pod both, and reports "
+        "the first",
         r"two addresses in 0.2.0 from a plugin/answer/.*", "two addresses in 0.2.0 from a plugin",
     ),
     Difference(
         "a network configuration list on standard input",
-        "refused: a runtime has to take it apart; the reference takes it for a network without ipam",
+        "refused, because a runtime must split it into one configuration per plugin. The reference takes it for a "
+        "network without ipam",
         r"list on standard input/answer/.*", "list on standard input",
     ),
     Difference(
         "numbers beyond all bounds",
-        "refused wherever they are, 1e999 say; the reference overlooks those of keys that it does not know",
+        "refused in any key, for example 1e999. The reference ignores them in keys that it does not know",
         r"number beyond all bounds/answer/.*", "number beyond all bounds",
     ),
     Difference(
@@ -210,24 +214,24 @@ MEANT = [
     ),
     Difference(
         "addresses asked for in several places",
-        "runtimeConfig's count before args' before CNI_ARGS', as the conventions have it; the reference wants all of "
-        "them at once",
+        "runtimeConfig comes before args, and args before CNI_ARGS, as the CNI conventions say. The reference wants "
+        "all of these addresses at once",
         r"addresses asked for in several places/.*", "addresses asked for in several places",
     ),
     Difference(
         "CNI_ARGS that end with a semicolon",
-        "read; the reference refuses the empty pair",
+        "accepted. The reference refuses the empty pair",
         r"CNI_ARGS that end with a semicolon/.*", "CNI_ARGS that end with a semicolon",
     ),
     Difference(
         "GC",
-        "removes what is not listed, and is refused without a list; the reference's does nothing",
+        "removes what is not listed, and is refused without a list. The reference's does nothing",
         r"GC (of a lease|without a list)/answer/.*", "GC of a lease", (NEWEST,),
     ),
     Difference(
         "STATUS",
-        "tells what each ADD would be refused for; the reference's asks the IPAM plugin alone, and its host-local "
-        "is always content",
+        "reports what would make every ADD fail. The reference's only asks the IPAM plugin, and its host-local "
+        "always succeeds",
         r"STATUS of a full range/answer/.*", "STATUS of a full range", (NEWEST,),
     ),
     Difference(
@@ -252,9 +256,9 @@ MEANT = [
     ),
     Difference(
         "routes on link",
-        "made where the gateway is 0.0.0.0 or ::, or the scope is link, and before those whose gateways they reach; "
-        "the reference makes those of gateway 0.0.0.0 alone, in the order of the configuration, and its CHECK does not "
-        "find them",
+        "made if the gateway is 0.0.0.0 or ::, or if the scope is link. They come before the routes whose gateways "
+        "they reach. The reference makes only those with gateway 0.0.0.0, in the order of the configuration, and its "
+        "CHECK does not find them",
         r"route on link[^/]*/.*", "route on link",
     ),
     Difference(
