@@ -47,7 +47,7 @@ show = Console(highlight=False)
 
 
 class KindError(Exception):
-    """Something that a person has to fix; the text says what."""
+    """Something that a person must fix; the text says what."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cni_bridge_py.node import mend, networks
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mend the node, and print what was done. Returns the exit status: 1 where something failed."""
+    """Mend the node, and print what was done. Returns the exit status: 1 if something failed."""
     need_root("mending a node", "CAP_NET_ADMIN")
     done = mend.mend(networks.configured(arguments.conf), dry_run=arguments.dry_run)
     for each in done:

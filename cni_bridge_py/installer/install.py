@@ -71,7 +71,7 @@ def help_files(prefix: Path) -> dict[str, Path]:
 
 
 class Change:
-    """The files that a plan takes."""
+    """The changes of files that a plan needs."""
 
     def __init__(self, planned: Plan, built: Path, prefix: Path) -> None:
         self._plan = planned
@@ -81,7 +81,7 @@ class Change:
         self._version = self._lib / _fingerprint(built / COMMAND)
         self._started: dict[Path, Path] = {}
         self.done: list[str] = []
-        """What to tell when it is done, line by line."""
+        """What to print at the end, line by line."""
         self.warnings: list[str] = []
 
     @property

@@ -64,7 +64,7 @@ def take_notice(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether the service whose file that is has been installed: its package makes the directory."""
+    """Whether the service that reads this file is installed. Its package makes the directory."""
     return path.parent.is_dir() or (path.parents[1].name == "NetworkManager" and path.parents[1].is_dir())
 
 

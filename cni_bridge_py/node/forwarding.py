@@ -1,7 +1,7 @@
 """The chains of a node's packet filter that drop forwarded packets, so that pods reach nothing beyond the node.
 
 docker and ufw set the policy of iptables' FORWARD chain to DROP. firewalld and other rulesets end an nftables chain
-with a rule that rejects. A packet has to pass all of them, so a rule in a table of ours cannot let it through.
+with a rule that rejects. A packet must pass all of them, so a rule in a table of ours cannot let it through.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ from cni_bridge_py.wiring.pod_steps import AttachToBridge
 from cni_bridge_py.wiring.step import Explained, Step
 
 OF_FILTER = (EnsureMasquerade, EnsureMacSpoofCheck)
-"""The steps that are taken once for all networks."""
+"""The steps that run once for all networks."""
 
 OF_PORT = (AttachToBridge, SetPortVlans)
-"""The steps for one pod whose work other programs undo."""
+"""The steps for one pod that other programs undo."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _as_it_is(state: State, step: Step) -> Step:
 
 
 def _to_take(state: State, groups: Iterable[Sequence[Step]], only: Container[str] | None) -> Iterator[tuple[Step, str]]:
-    """The steps to take again, and what is wrong. If one step of a group is wrong, these are all steps of the group."""
+    """The steps to repeat, and what is wrong. If one step of a group is wrong, all steps of the group are repeated."""
     for group in groups:
         reasons = [_why_wrong(state, step) for step in group]
         if any(why and _is_meant(why, only) for why in reasons):
@@ -131,7 +131,7 @@ def _why_wrong(state: State, step: Step) -> str:
 
 
 def _apply(state: State, step: Step) -> str:
-    """Take a step; why it failed, if it did."""
+    """Take a step; return why it failed, if it did."""
     try:
         with Explained(step):
             step.apply(state.kernel)

@@ -1,6 +1,6 @@
 """Follows a packet through the node's packet filter, to find the rule that would drop it.
 
-A packet has to pass every base chain of a hook: one chain's accept does not keep another from dropping it. nft lists
+A packet must pass every base chain of a hook: even if one chain accepts it, another can drop it. nft lists
 the rules, except for those of iptables, which iptables-save lists. If we do not know a condition, such as a rate limit,
 we assume that it is not met.
 """

@@ -64,9 +64,9 @@ class Runtime:
     lists_only: bool = False
     """It only takes configuration lists (.conflist)."""
     unit: str = ""
-    """Its systemd unit; empty if it has no daemon that would have to notice a change."""
+    """Its systemd unit; empty if it has no daemon that must notice a change."""
     restart: str = ""
-    """Why it has to be restarted before it looks there; empty if it need not."""
+    """Why it must be restarted before it looks there; empty if it need not."""
 
     def finds(self, plugin: str) -> bool:
         """Whether it has a plugin of that name."""
@@ -159,7 +159,7 @@ def _crio() -> Iterator[Runtime]:
         yield Runtime("CRI-O", folders, _path(network.get("network_dir")), unit="crio")
 
 
-# Distributions with a containerd of their own, which is found above where it runs
+# Distributions with a containerd of their own. If it runs, the search above finds it
 
 
 def _k3s() -> Iterator[Runtime]:

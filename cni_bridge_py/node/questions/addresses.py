@@ -86,7 +86,7 @@ def _delete(route: Route) -> str:
 
 
 def _move(node: Node, config: NetworkConfig, subnet: IPNetwork) -> list[str]:
-    """The commands that give a network another subnet. Its pods have to be made again."""
+    """The commands that give a network another subnet. Its pods must be made again."""
     changes = [edits.replaced("subnet", f'"{subnet}"', f'"{_free(node, subnet)}"')]
     changes += [edits.dropped(key, ANY_TEXT) for key in ("rangeStart", "rangeEnd", "gateway")]
     gateways = [each for each in networks.gateways(config) if each.ip in subnet]
