@@ -20,7 +20,7 @@ from tests.harness import Node, Plugin, filters_vlans  # noqa: E402
 
 
 def pytest_configure() -> None:
-    """Start the tests alike for everybody: a service may have a umask of 0, a job in the background ignores Ctrl-C."""
+    """Give all runs the same umask, and let Ctrl-C work: a background job ignores it."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """By file, as --dist=loadfile says, but that all who ask the one kind cluster do so one after the other."""
+    """Distribute tests by file (--dist=loadfile), but all of tests/kind to one worker: they share one cluster."""
     if config.getoption("dist") != "loadfile":
         return None
     scheduler = LoadFileScheduling(config, log)

@@ -296,7 +296,7 @@ def test_every_right_of_the_manifest_is_needed(agents: Agents) -> None:
 
 
 def test_an_authority_of_few_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Those of MicroK8s and of old clusters lack extensions that Python insists on, from 3.13 on."""
+    """The CAs of MicroK8s and of old clusters lack extensions that Python requires from 3.13 on."""
     usual = ssl.create_default_context
 
     def strict(cafile: str) -> ssl.SSLContext:
@@ -325,7 +325,7 @@ def test_an_authority_of_few_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def answer_once(listening: socket.socket, tls: ssl.SSLContext) -> None:
-    """Give whoever asks first a list of no nodes."""
+    """Answer one request with an empty list of nodes."""
     body = b'{"kind":"NodeList","metadata":{"resourceVersion":"7"},"items":[]}'
     tcp, _ = listening.accept()
     with tls.wrap_socket(tcp, server_side=True) as client:
@@ -334,7 +334,7 @@ def answer_once(listening: socket.socket, tls: ssl.SSLContext) -> None:
 
 
 def write_bare_certificates(directory: Path) -> None:
-    """An authority's ca.pem, and a server.pem with its key, with as few extensions as do."""
+    """Write ca.pem, and server.pem with its key, both with only the extensions that a client needs."""
     now = datetime.now(UTC)
     authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     names = {key: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key)]) for key in ("authority", "server")}
@@ -354,7 +354,7 @@ def write_bare_certificates(directory: Path) -> None:
 
 
 def test_a_server_whose_service_address_leads_nowhere_at_first(agents: Agents) -> None:
-    """On a node that was restarted, kube-proxy's rules come a moment after the agent."""
+    """After a node restarts, the agent runs a moment before kube-proxy makes its rules."""
     (node,) = agents.boot(ONE)
     agents.know(TWO)
     node.run("nft", "add table ip late; add chain ip late out { type filter hook output priority 0; }")

@@ -49,7 +49,7 @@ def test_a_node_that_joins_changes_and_leaves(agents: Agents) -> None:
 
 
 def test_a_problem_that_does_not_last_is_no_event(agents: Agents) -> None:
-    """As a podCIDR that the controller manager gives out a moment after the node has joined."""
+    """For example, the controller manager gives out a podCIDR a moment after the node joins."""
     (node,) = agents.boot(replace(ONE, pod_cidrs=[]))
     agent = agents.start()
     eventually(lambda: agent.metric("problems", reason="NoPodCIDR"), 1)

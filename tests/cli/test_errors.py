@@ -29,7 +29,7 @@ ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
 
 def refused(node: Node, *argv: str) -> str:
     done = node.run(*argv, check=False, env=ENVIRONMENT)
-    assert done.returncode == 2  # 1 is what doctor says of a node
+    assert done.returncode == 2  # doctor exits with 1 if a node has a problem
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("cni-bridge-py: ")
@@ -55,7 +55,7 @@ def test_not_root(
 
 @pytest.mark.parametrize("argv", ["list", "list --json", "map", "mend", "explain --pod default/web-0"])
 def test_a_root_that_may_not_see_the_packet_filter(argv: str, patient: Patient) -> None:
-    """It sees no guards either, and would call each pod unguarded."""
+    """Without the right to look, `list` would call each pod unguarded."""
     confined = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     assert "needs CAP_NET_ADMIN" in refused(patient.node, *confined, PROGRAM, *argv.split())
 
@@ -126,7 +126,7 @@ def test_arguments_that_are_wrong(argv: str, says: str, node: Node, plugin: Plug
     (line,) = done.stderr.splitlines()
     assert says in line
     assert line.startswith("cni-bridge-py")
-    assert "install" not in line  # which is install.sh's
+    assert "install" not in line  # a subcommand that is only for install.sh
 
 
 @pytest.mark.parametrize("executable", ["/bin/true", "/bin/false", "/bin/cat"])
@@ -165,7 +165,7 @@ def test_a_locale_without_our_letters(encoding: str, patient: Patient) -> None:
 
 
 def test_names_that_are_not_utf_8_are_shown_as_they_are(patient: Patient) -> None:
-    """The command that moves such a file has to be one that can be pasted."""
+    """doctor prints a command that moves such a file. A person must be able to paste it."""
     patient.sh(r"""printf '{"name": "\377"}' > "$(printf '/etc/cni/net.d/05-\377.conf')" """)
     patient.sh(f"{PROGRAM} doctor > /run/said || true; tail -n 1 /run/said > /run/command; sh /run/command")
     assert "All is well" in patient.node.run(PROGRAM, "doctor").stdout
@@ -201,13 +201,13 @@ def test_a_pods_name_keeps_to_its_line(patient: Patient) -> None:
 def test_a_signal_leaves_nothing_of_the_demo(number: str, node: Node, plugin: Plugin) -> None:
     plugin.install(node)
     node.run("mkdir", "/run/tmp")
-    # The plugin that is shown hangs, so that it is certain to be at work.
+    # The plugin hangs, so the signal certainly comes while it runs.
     script = f"""TMPDIR=/run/tmp {PROGRAM} demo --plugin /run/hangs >/dev/null &
         until [ -e /run/begun ]; do sleep 0.1; done
         ls /run/tmp; kill -{number} $!; wait $!; echo $?; ls /run/tmp"""
     node.write("/run/hangs", "#!/bin/sh\n: > /run/begun\nexec sleep 1000\n")
     node.run("chmod", "+x", "/run/hangs")
-    # Jobs of a shell that is not interactive ignore SIGINT.
+    # A non-interactive shell makes its background jobs ignore SIGINT.
     script = script if number != "INT" else f"set -m; {script}"
     made, status = node.run("bash", "-c", script).stdout.split()
     assert made.startswith("cni-bridge-py-demo-")

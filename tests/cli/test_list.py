@@ -83,7 +83,7 @@ def test_what_is_wrong_with_what_pods_share_is_wrong_with_each(breaks: str, stat
 
 
 def test_a_gateway_that_no_pod_has_yet_is_not_missed(make_patient: Callable[..., Patient]) -> None:
-    """Of a range set with two subnets, the bridge gets the second's gateway with the second's first pod."""
+    """If a range set has two subnets, the bridge gets the second gateway with the second subnet's first pod."""
     ranges = [[{"subnet": "10.22.0.0/16"}, {"subnet": "10.23.0.0/16"}]]
     patient = make_patient(ipam={"type": "host-local", "ranges": ranges})
     assert [each["state"] for each in listed(patient)] == ["ok", "ok"]
@@ -152,7 +152,7 @@ def test_the_table(patient: Patient) -> None:
 
 
 def test_it_watches_in_a_narrow_terminal(patient: Patient) -> None:
-    """The state is the last column, and the one that matters."""
+    """The state is the last column, and the most important one."""
     patient.sh("ip link set cni0 down")
     env = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TERM": "xterm", "COLUMNS": "80"}
     argv = ("script", "-qefc", f"timeout --signal=INT 5 {PROGRAM} list --watch 0.3", "/dev/null")
@@ -161,7 +161,7 @@ def test_it_watches_in_a_narrow_terminal(patient: Patient) -> None:
 
 def test_it_watches(patient: Patient) -> None:
     for number in ("INT", "TERM"):
-        # Into a pipe one table comes after another, and the first of them at once.
+        # A pipe gets one table after another, the first one at once.
         argv = ("timeout", f"--signal={number}", "5", PROGRAM, "list", "--watch", "0.3")
         done = patient.node.run(*argv, check=False)
         assert done.stdout.count("default/web-0") > 1

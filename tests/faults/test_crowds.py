@@ -154,7 +154,7 @@ class Crowd:
             self._was_refused(member, reply)
 
     def _was_refused(self, member: Member, reply: Reply) -> None:
-        # A call that was killed may have left a veth, which is as good as an attachment until the DEL.
+        # A killed call may have left a veth, which counts as an attachment until the DEL.
         assert member.state != ABSENT, reply
         assert reply.error["code"] == ALREADY_ATTACHED or member.reference, reply
 
@@ -254,7 +254,7 @@ class Crowd:
 
 
 class UprootedCrowd(Crowd):
-    """One that comes and goes while what it shares is taken away; what is left of that is seen to afterwards."""
+    """A crowd whose bridges, addresses and rules disappear while it comes and goes. `mend` brings them back."""
 
     has_ground = False
 
@@ -278,7 +278,7 @@ class UprootedCrowd(Crowd):
             super()._look_at(member, plugin)
 
     def mend(self) -> None:
-        """The next pod of each network comes."""
+        """Add a pod to each network."""
         for conf in self.confs:
             member = next(each for each in self.members if each.conf is conf)
             self._delete(member, self.plugin)
@@ -288,7 +288,7 @@ class UprootedCrowd(Crowd):
 
 
 def each_of(what: str) -> str:
-    """A command that flushes one of the chains or sets of our table that masquerades, whichever."""
+    """A command that flushes a random chain or set of our masquerade table."""
     found = rf"""nft list {what}s inet | sed -n 's/^\t{what} \([^ ]*\) .*/flush {what} {TABLE} \1/p'"""
     return f"{found} | shuf -n 1 | nft -f -"
 
@@ -349,7 +349,7 @@ def test_crowd(node: Node, plugin: Plugin, seed: int, scenario: str, size: int, 
 @pytest.mark.parametrize("scenario", ["two networks on one bridge", "two bridges"])
 @pytest.mark.parametrize("seconds", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_crowd_whose_ground_goes(node: Node, plugin: Plugin, seed: int, scenario: str, seconds: float) -> None:
-    """Bridges, addresses, rules: the next ADD of each network mends all of it, for the pods of both."""
+    """The next ADD of each network mends bridges, addresses and rules for the pods of both networks."""
     crowd = UprootedCrowd(node, plugin, SCENARIOS[scenario](20), None, 20)
     crowd.arrive()
     crowd.run(seed, seconds)

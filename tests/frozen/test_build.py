@@ -22,8 +22,10 @@ def checkout_in(directory: Path) -> Path:
 
 
 def test_two_builds_in_different_places_are_the_same_bytes(tmp_path: Path, root: None) -> None:
-    """Another directory, time, environment, host name, locale, umask, user's signals, layout of the address space;
-    and without the privileges that wiring a pod takes."""
+    """The second build has another directory, time, environment, host name, locale, umask and address space layout.
+
+    It also ignores signals, and lacks the privileges that wiring a pod needs.
+    """
     other = checkout_in(tmp_path / "a longer name than it was" / "und Umlaute: ä")
     script = tmp_path / "python"  # what make_executable() runs in place of a Python
     script.write_text(
@@ -67,7 +69,7 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_cannot_be_imported_is_no_fault_of_pythons(tmp_path: Path) -> None:
-    """install.sh would take the slow executable in its place, and nobody would know."""
+    """Otherwise install.sh would install the slow executable instead, and nobody would notice."""
     other = checkout_in(tmp_path / "other")
     module = other / "cni_bridge_py/__init__.py"
     module.write_text(module.read_text() + "\nimport ssl\n")
@@ -78,7 +80,7 @@ def test_a_plugin_that_cannot_be_imported_is_no_fault_of_pythons(tmp_path: Path)
 
 
 def test_an_old_netaddr_is_refused(tmp_path: Path) -> None:
-    """Debian 12's, 0.8, takes the arguments of IPNetwork in another order."""
+    """Debian 12 has 0.8, whose IPNetwork has its arguments in another order."""
     (tmp_path / "old/netaddr").mkdir(parents=True)
     (tmp_path / "old/netaddr/__init__.py").write_text("__version__ = '0.8.0'\n")
     argv = [SYSTEM_PYTHON, "-m", "bundle.build", "--output", str(tmp_path / "executable")]

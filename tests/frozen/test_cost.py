@@ -1,7 +1,7 @@
-"""What a call of the executable asks of the kernel, whatever the machine. Whoever raises a figure says why.
+"""The system calls of each verb, which are the same on every machine. If you raise a figure, say why.
 
-Counted is from the reading of the configuration on. What comes before is the process's start, which the builds of
-Python and of the C library differ in, and which is only kept from growing, as memory is.
+We count from the read of the configuration on. The process's start comes before that, and depends on the build of
+Python and of the C library. For the start, as for memory, there is only an upper limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.harness import Node, Plugin
 CONF = json.loads((CHECKOUT / "conf/10-bridge.conf").read_text())
 MEMORY = ("brk", "mmap", "mremap", "munmap", "madvise")
 
-# First what is done with files: the pod's namespace, the lock, the leases, sysctls. Then with sockets: in the host's
+# First the calls on files: the pod's namespace, the lock, the leases, sysctls. Then the calls on sockets: in the host's
 # namespace, to its packet filter, and in the pod's namespace.
 COST = {
     "ADD": """
@@ -60,7 +60,7 @@ def test_system_calls(node: Node, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", COST)
 def test_memory(node: Node, verb: str) -> None:
-    """What calls use lies together (bundle/README.md). 300 to 400 page faults are usual; 700 to 800 before it did."""
+    """The memory that calls use is in one place (bundle/README.md), so 300 to 400 page faults are usual, not 800."""
     plugin = Plugin(build_executable())
     measured = node.directory / "measured"
     timed = Plugin(["/usr/bin/time", "-f", "%R %M", "-o", str(measured), *plugin.argv])

@@ -1,4 +1,4 @@
-"""What the build rehearses is what nodes do."""
+"""The build rehearses the calls that nodes make."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_the_network_is_the_shipped_one() -> None:
 
 def test_nothing_that_it_met_is_in_the_executable() -> None:
     data = build_executable().read_bytes()
-    for word in (b"podpodpod", b"K8S_POD_NAME=", b"10.22.0."):  # names that it had Python keeps for ever, from 3.12 on
+    for word in (b"podpodpod", b"K8S_POD_NAME=", b"10.22.0."):  # from 3.12 on, Python keeps interned names for ever
         assert word not in data, word
 
 
 def test_a_call_that_fails_ends_it(tmp_path: Path) -> None:
-    """And the build with it: what else would be seen is what a refusal takes."""
+    """The build fails, too. Otherwise it would measure what a refusal uses."""
     script = "from bundle import rehearsal; rehearsal.warm_up(lambda: 1)"
     env = {"PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -20,7 +20,7 @@ for program; do :; done
 case $program in *{{lacking}}*) exit 1 ;; esac
 exec {sys.executable} "$@"
 """
-# A Python that tells when it is chosen. Its static library may lack modules.
+# A Python that logs when install.sh chooses it. Its static library may lack modules.
 OF_ITS_OWN = f"""
 for program; do :; done
 case $program in *builtin_module_names*) exit {{lacks}} ;; esac
@@ -82,7 +82,7 @@ def test_what_is_missing_is_named(installer: Installer, commands: Path, log: Pat
 def test_a_python_whose_library_lacks_modules_is_passed_over(
     installer: Installer, commands: Path, log: Path, tmp_path: Path
 ) -> None:
-    """It could build but the slow executable, of which no image of the agent can be made."""
+    """It could only build the slow executable, which cannot go into the agent's image."""
     later = tmp_path / "later"
     later.mkdir()
     for folder, lacks in ((commands, 1), (later, 0)):

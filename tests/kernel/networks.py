@@ -70,7 +70,7 @@ def tables(node: Node) -> list[Json]:
 
 
 def filter_sets(node: Node) -> dict[str, dict[str, str]]:
-    """The sets of our two tables by name: their elements and comments, but for those that are no pod's."""
+    """The sets of our two tables by name: elements and comments of pods, without all other elements."""
     found: dict[str, dict[str, str]] = {}
     for body in tables(node):
         if "type" in body and "hook" not in body and "name" in body:

@@ -159,7 +159,7 @@ class TestBridge:
 
     @pytest.mark.slow
     def test_without_room_for_a_port(self, used: Node, plugin: Plugin) -> None:
-        """The kernel allows 1,023."""
+        """The kernel allows a bridge 1,023 ports."""
         pairs = [f"link add a{n} master {BRIDGE} type veth peer name b{n}" for n in range(512)]
         ports = [f"link set b{n} master {BRIDGE}" for n in range(511)]
         used.run("ip", "-batch", "-", input="\n".join(pairs + ports), timeout=250)
@@ -183,7 +183,7 @@ class TestBridge:
         "ipam", [{"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}, network(4)["ipam"], {}]
     )
     def test_mtu_that_takes_ipv6_off_the_bridge(self, used: Node, plugin: Plugin, ipam: Json) -> None:
-        """The kernel gives the bridge its lowest port's; other pods would lose their gateway."""
+        """The kernel would lower the bridge's MTU to this port's, so other pods would lose their IPv6 gateway."""
         conf = network(mtu=1279, cniVersion="1.0.0", name="other") | {"ipam": ipam}
         error = refused(plugin, used, conf, used.pod())
         assert (error["code"], error["msg"]) == (7, "mtu: 1279 is less than 1280, the least that IPv6 needs")
@@ -194,13 +194,13 @@ class TestBridge:
         assert plugin.check(used, dual_stack(), pod, result).result == {}
 
     def test_small_mtu_on_a_bridge_without_ipv6(self, node: Node, plugin: Plugin) -> None:
-        """Its link-local address is no reason to refuse it."""
+        """The bridge's link-local address is no reason to refuse the MTU."""
         pods = [add_pod(plugin, node, network(4, isGateway=True, mtu=1200))[0] for _ in range(2)]
         assert all(pod.ping(GATEWAY[4]) for pod in pods)
         assert node.link(BRIDGE)["mtu"] == 1200
 
     def test_mtu_that_is_too_small_for_an_address_of_a_delegate(self, node: Node, plugin: Plugin) -> None:
-        """It answers when the cable is there."""
+        """The delegate only answers after the veth pair is made, so the plugin must remove the pair."""
         static = {"type": "static", "addresses": [{"address": "fd00:22::77/64"}]}
         pod = node.pod()
         error = plugin.call(node, "ADD", network(mtu=1279, cniVersion="1.0.0") | {"ipam": static}, pod).error

@@ -28,7 +28,7 @@ LOSSES = {
 }
 
 LAST_LOOK = 8
-"""Messages with which an ADD looks once more: at the gateway's link and its addresses, at three links, and at the pod's
+"""The messages of an ADD's last look: at the gateway's link and its addresses, at three links, and at the pod's
 addresses of each IP version."""
 
 

@@ -140,7 +140,7 @@ def test_a_delete_after_it_leaves_nothing(node: Node, plugin: Plugin, damage: st
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_a_pod_left_that_has_gone_is_not_put_back(node: Node, plugin: Plugin, damage: str) -> None:
-    """Its DEL, late or not, finds nothing any more that would tell what it had."""
+    """A late DEL could not remove it: nothing would say any more what the pod had."""
     gone, _ = add_pod(plugin, node, ONE)
     node.run("sh", "-ec", DAMAGE[damage])
     gone.run("ip", "link", "delete", "eth0")

@@ -68,7 +68,7 @@ def test_bridge_removed(node: Node, plugin: Plugin) -> None:
 
 @pytest.mark.parametrize("name", ["other", "o" * 180])
 def test_bridge_of_two_networks_removed(node: Node, plugin: Plugin, name: str) -> None:
-    """Whichever makes it again, each network's next ADD plugs that network's pods in, and does so once."""
+    """Whichever network makes the bridge, each network's next ADD plugs in its own pods, but only once."""
     ipam = {"ranges": [[{"subnet": SUBNET[4], "rangeStart": "10.22.0.100"}]]}
     other_conf = network(name=name, isGateway=True, hairpinMode=True, ipam=ipam)
     pods = [(conf, *add_pod(plugin, node, conf)) for conf in (CONF, other_conf, CONF, other_conf)]

@@ -41,7 +41,7 @@ SHOWN = [
     ("describe", "pods", *AGENTS),
     ("logs", *AGENTS, "--prefix", "--tail=60"),
 ]
-"""What a person would ask Kubernetes for."""
+"""The kubectl commands of a diagnosis."""
 
 LOOK = f"""
 ls -l /opt/cni/bin /etc/cni/net.d
@@ -55,14 +55,14 @@ head -v {LEASES}/*
 crictl ps --all
 journalctl --no-pager --unit=containerd | grep -iE 'cni|sandbox' | tail -n 30
 """
-"""What a person would look at on a node, as a shell script."""
+"""A shell script for a diagnosis of a node."""
 
 
 class KindCluster:
     """The cluster under test, and a namespace in it that goes with the tests."""
 
     def __init__(self, name: str, image: str, *, is_new: bool = False) -> None:
-        """is_new: whether what agents told of it so far is the tests' business, too."""
+        """is_new: whether the problems that agents have reported so far count, too."""
         self.cluster = Cluster(name)
         self.image = image
         self._told_before = set() if is_new else set(self._told())
@@ -122,12 +122,12 @@ class KindCluster:
         return self.addresses(name)[0]
 
     def name_servers(self) -> list[str]:
-        """The Deployments of the cluster's name servers, where it has any."""
+        """The Deployments of the cluster's name servers, if it has any."""
         found = ("get", "deployments", "--selector=k8s-app=kube-dns", "--output=name")
         return self.cluster.kubectl("--namespace=kube-system", *found).split()
 
     def wait_for_dns(self) -> None:
-        """Wait until the cluster's name servers run, where it has any."""
+        """Wait until the cluster's name servers run, if it has any."""
         for each in self.name_servers():
             self.cluster.kubectl("--namespace=kube-system", "rollout", "status", each, "--timeout=180s")
 
@@ -139,7 +139,7 @@ class KindCluster:
         self.kubectl("delete", "pod", *names, "--wait=true", "--timeout=180s", *more)
 
     def service(self, name: str, app: str, kind: str = "ClusterIP") -> Json:
-        """A Service with one backend, of all IP versions of the cluster; its specification as Kubernetes has it."""
+        """Make a Service of all IP versions that the cluster has; return its specification from Kubernetes."""
         spec: Json = {"type": kind, "selector": {"app": app}, "ports": [{"port": 80, "targetPort": PORT}]}
         spec["ipFamilyPolicy"] = "PreferDualStack"
         self.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
@@ -208,11 +208,11 @@ class KindCluster:
         return sum(map(float, found))
 
     def problems(self) -> set[tuple[str, str]]:
-        """What agents told of nodes: the node, and the reason."""
+        """The problems that agents reported: the node and the reason of each."""
         return {problem for event, problem in self._told().items() if event not in self._told_before}
 
     def _told(self) -> dict[str, tuple[str, str]]:
-        """The same by Event, of the last hour."""
+        """The problems of the last hour, by their Events' names."""
         events = json.loads(self.cluster.kubectl("--namespace=default", "get", "events", "--output=json"))["items"]
         ours = [each for each in events if each.get("source", {}).get("component") == "cni-bridge-py"]
         return {each["metadata"]["name"]: (each["involvedObject"]["name"], each["reason"]) for each in ours}
@@ -257,13 +257,13 @@ class KindCluster:
 
 
 def restarts(pod: Json) -> int:
-    """How often the container of a pod was started again."""
+    """How often Kubernetes restarted the pod's container."""
     (status,) = pod["status"]["containerStatuses"]
     return int(status["restartCount"])
 
 
 def diagnosis(cluster: Cluster) -> str:
-    """What a person would look at where a cluster is not as it should be, whatever of it answers."""
+    """The state of a cluster for a person who looks for a fault. Parts that do not answer do not stop the others."""
     parts = [_say(partial(cluster.kubectl, *each)) for each in SHOWN]
     for node in _say(lambda: "\n".join(cluster.node_names())).splitlines():
         parts += [f"== {node}", _say(partial(on_node, node, "sh", "-c", f"exec 2>&1{LOOK}"))]

@@ -1,4 +1,4 @@
-"""How the tests of a real cluster go about it: without one."""
+"""Tests of the helpers for a real cluster. They need no cluster."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_answers_are_told_from_the_servers_own_address(said: str, addresses: set
 
 
 def test_all_that_asks_the_cluster_does_so_in_turn(tmp_path: Path) -> None:
-    """Some restart a node, others take it for granted; and whoever is done first would take the cluster away."""
+    """Some tests restart a node that others need, and the first worker to finish would delete the cluster."""
     pytest_here = [sys.executable, "-m", "pytest", "--verbose", "-m", "kind", "tests/kind"]
     done = subprocess.run(
         [*pytest_here, "--numprocesses=2", "--dist=loadfile"],
         cwd=CHECKOUT,
-        env={"PATH": str(tmp_path)},  # no docker: there, each is skipped
+        env={"PATH": str(tmp_path)},  # without docker, each test is skipped
         capture_output=True,
         text=True,
     )

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.kind, pytest.mark.timeout(1800)]
 MANY = 40
 
 HOST_PORT = 18081
-"""Of a pod that stays; the lesson has one with 18080."""
+"""The port of a pod that stays. The lesson uses 18080."""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def _is_resolved(cluster: KindCluster, client: str, name: str, spec: Json) -> No
 def test_names_outside_of_the_cluster_are_resolved(
     cluster: KindCluster, workers: tuple[ClusterNode, ClusterNode], near: str, far: str
 ) -> None:
-    """The cluster's name server asks docker's for them, which knows containers. It listens on a node's loopback."""
+    """The cluster's name server asks docker's, which knows containers and listens on the node's loopback."""
     if not cluster.name_servers():
         pytest.skip("the cluster has no DNS")
     for client in ("near", "far"):
@@ -159,7 +159,7 @@ def test_many_pods_at_once(cluster: KindCluster, workers: tuple[ClusterNode, Clu
     assert set(addresses) <= cluster.leases(node)
     cluster.delete(*names)
     cluster.eventually(lambda: _holds_its_pods_alone(cluster, node), seconds=120)
-    # The node's agent, which looked all the while, has neither hung nor taken more memory than it may.
+    # The node's agent looked all the while. It has not restarted, so it neither hung nor exceeded its memory limit.
     after = cluster.agent(node)
     assert (after["metadata"]["name"], restarts(after)) == (agent["metadata"]["name"], restarts(agent))
 
@@ -265,7 +265,7 @@ def test_a_node_that_is_restarted(
     # Kubernetes takes its time to notice: what it says of node and pod may be from before.
     cluster.eventually(lambda: _has_restarted(cluster, "far", before), seconds=300)
     cluster.wait_ready("far")
-    # Its agent asks the API server by a Service address, for which kube-proxy has to come back first.
+    # Its agent reaches the API server through a Service address, which needs kube-proxy to be back.
     for address in cluster.addresses("server"):
         assert cluster.fetch("far", f"{host(address)}:{PORT}", seconds=180) == "server"
     for address in cluster.addresses("far"):

@@ -30,7 +30,7 @@ PAGES = [
 ]
 IMAGE = "busybox:1.37"
 PATIENCE = 240.0
-"""Seconds: pages wait up to three minutes for pods, whose image may have to come from far away."""
+"""Seconds. Pages wait up to three minutes for pods, because their image may have to be pulled."""
 NOT_TYPED = (
     "$ ./install.sh --kind\n...\n",
     "$ ./install.sh --uninstall --kind\n...\n",

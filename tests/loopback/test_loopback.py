@@ -126,7 +126,7 @@ def test_a_namespace_that_is_gone_is_an_error_of_add_and_check(node: Node, loopb
 
 
 def test_keys_of_any_case_are_read(node: Node, loopback: Plugin, reference: Plugin) -> None:
-    """The answer is in the version that was asked in, and has what other plugins did."""
+    """The answer has the request's version, and the results of earlier plugins."""
     conf: Json = {"CNIVersion": "1.0.0", "NAME": "cni-loopback", "PrevResult": PREV_RESULT}
     answers = [each.add(node, conf, node.pod(), ifname="lo") for each in (loopback, reference)]
     assert answers[0] == answers[1] == PREV_RESULT

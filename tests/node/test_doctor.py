@@ -480,7 +480,7 @@ def test_trying_tells_what_questions_cannot(patient: Patient) -> None:
 
 
 def test_what_trying_cannot_take_back_is_told(patient: Patient) -> None:
-    """A plugin that answers no DEL: the rest is told, too."""
+    """If the plugin fails every DEL, doctor still answers the other questions."""
     patient.sh(
         "cd /opt/cni/bin; cp -P cni-bridge-py real; rm cni-bridge-py;"
         "printf '#!/bin/sh\\n[ $CNI_COMMAND != DEL ] || exit 1\\nexec /opt/cni/bin/real\\n' > cni-bridge-py;"
@@ -493,14 +493,14 @@ def test_what_trying_cannot_take_back_is_told(patient: Patient) -> None:
 
 
 def put_nft(patient: Patient, script: str) -> None:
-    """Have another nft in the doctor's way."""
+    """Put another nft before the real one in PATH."""
     patient.node.write("/usr/local/bin/nft", f"#!/bin/sh\n{script}\n")
     patient.sh("chmod +x /usr/local/bin/nft")
 
 
 def test_trying_is_taken_back_when_a_signal_ends_it(patient: Patient) -> None:
     before = patient.node.snapshot()
-    # The Service is made when both pods are there.
+    # doctor makes the Service after both pods.
     put_nft(patient, '[ $1 != -f ] || { : > /run/begun; exec sleep 1000; }; exec /usr/sbin/nft "$@"')
     patient.sh(
         f"{PROGRAM} doctor --ping > /dev/null & until [ -e /run/begun ]; do sleep 0.1; done; kill $!; wait $! || true"

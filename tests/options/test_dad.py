@@ -20,7 +20,7 @@ def ipv6(pod: Pod) -> Json:
 
 
 def link_local(pod: Pod) -> Json:
-    """The pod's link-local address, which the kernel makes when it has seen that the link is up."""
+    """The pod's link-local address. The kernel makes it a moment after the link is up."""
     pod.run("sh", "-ec", "until ip -6 address show dev eth0 scope link | grep -q inet6; do sleep 0.01; done")
     (link,) = pod.ip_json("-6", "address", "show", "dev", "eth0")
     (address,) = (each for each in link["addr_info"] if each["scope"] == "link")
@@ -100,7 +100,7 @@ STATIC: Json = {"type": "static", "addresses": [{"address": "10.22.0.77/24"}]}
     ids=["IPv4", "IPv6", "dual stack with a MAC", "static"],
 )
 def test_without_it_the_link_local_address_is_usable_at_once(node: Node, plugin: Plugin, conf: Json) -> None:
-    """Neighbour discovery, multicast and router solicitations are sent from it."""
+    """The pod sends neighbour discovery, multicast and router solicitations from it."""
     pod, _ = add_pod(plugin, node, conf)
     assert "tentative" not in link_local(pod)
     assert sysctl(pod, "net.ipv6.conf.eth0.accept_dad") == "0"

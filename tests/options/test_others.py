@@ -31,7 +31,7 @@ def test_disable_container_interface(node: Node, plugin: Plugin) -> None:
     pod, result = add_pod(plugin, node, conf)
     assert "UP" not in pod.link("eth0")["flags"]
     assert plugin.check(node, conf, pod, result).result == {}
-    # Whoever switches it on finds a bridge as any other: with a link-local address, which one without carrier lacks.
+    # When somebody sets it up, the bridge gets a carrier, and with it a link-local address, as any other bridge has.
     pod.run("ip", "link", "set", "eth0", "up")
     while not node.ip_json("-6", "address", "show", "dev", BRIDGE):
         time.sleep(0.1)

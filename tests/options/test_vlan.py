@@ -159,7 +159,7 @@ class TestWithVlanFiltering:
         assert pod.ping("10.22.100.1")
 
     def test_bridge_that_was_deleted(self, node: Node, plugin: Plugin) -> None:
-        """Each network's next pod mends it for the pods that are there: their VLAN and its gateway."""
+        """Each network's next ADD gives the present pods their VLAN and its gateway again."""
         pods = [(conf, *add_pod(plugin, node, conf)) for conf in (RED, BLUE)]
         ports = {host_veth_of(result): vlans(node, host_veth_of(result)) for _, _, result in pods}
         node.run("ip", "link", "delete", BRIDGE)

@@ -14,11 +14,11 @@ from typing import NamedTuple, Self
 from tests.harness import Machine
 
 PATIENCE = 60.0
-"""Seconds until a command is taken to hang, unless a shell is told otherwise."""
+"""Seconds after which we assume that a command hangs, unless a shell has its own patience."""
 
 DOTS = "..."
 
-# Nodes have no sudo: who types is root there.
+# Nodes have no sudo, because every user there is root.
 START = "sudo() { \"$@\"; }; cd '{directory}'\n"
 
 

@@ -88,7 +88,7 @@ BEFORE: Json = {
     "routes": [{"dst": "10.98.0.0/16"}],
     "dns": {"nameservers": ["10.99.0.1"]},
 }
-"""What another plugin of the chain made before."""
+"""The result of an earlier plugin in the chain."""
 
 
 def prioritised(priority: int) -> list[Json]:
@@ -97,7 +97,7 @@ def prioritised(priority: int) -> list[Json]:
 
 
 def fake(answer: Json) -> str:
-    """Have an IPAM plugin `fake` that answers with this."""
+    """A command that makes an IPAM plugin `fake` with this answer."""
     script = f"#!/bin/sh\n[ $CNI_COMMAND = DEL ] || echo '{json.dumps(answer)}'\n"
     return f"cat > /usr/lib/cni/fake <<'EOF'\n{script}EOF\nchmod +x /usr/lib/cni/fake"
 

@@ -1,4 +1,4 @@
-"""What the newest reference says of an error is found in ours, too: people search for it, and suites look for it."""
+"""Our errors contain the newest reference's words, because people and test suites search for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.reference.releases import NEWEST, reference
 
 
 class Refused(NamedTuple):
-    """A call that is refused, and the words that both say then."""
+    """A call that both plugins refuse, and the words that both errors contain."""
 
     conf: Json
     phrase: str
@@ -134,7 +134,7 @@ REFUSED = {
 
 
 def said(plugin: Plugin, node: Node, refused: Refused) -> str:
-    """All that a runtime gets to see of the error."""
+    """The error's whole text, as a runtime sees it."""
     node.run("sh", "-ec", refused.prepare)
     call = dict(refused.call)
     if call.get("container_id") == "":

@@ -121,7 +121,7 @@ def test_refused(look: Look, release: str, entry: Case) -> None:
     assert answer["code"] == entry.code
     assert theirs[entry.name]["answer"].get("code", 0) in (entry.code, *VAGUE)
     assert not answer["left of the pod"]
-    # What a plugin answers is known when there is a bridge already.
+    # A delegated plugin's answer comes when the bridge is already there.
     is_late = entry.code in (KERNEL, ATTACHED, BRIDGE) or entry.name.endswith("from a plugin")
     assert not answer["left on the node"] or is_late
 

@@ -46,7 +46,7 @@ def test_what_another_plugin_has_in_another_sandbox_is_not_the_pods(node: Node, 
 
 
 def test_addresses_of_no_interface_are_the_pods_where_it_has_no_others(node: Node, plugin: Plugin) -> None:
-    """Results of before 0.3.0 have no interfaces, and libcni writes them anew in the version of the configuration."""
+    """Results before 0.3.0 have no interfaces. libcni converts them to the configuration's version."""
     conf = network(4)
     pod, result = add_pod(plugin, node, conf)
     listed = {**result, "ips": [{"address": ip["address"]} for ip in result["ips"]]}

@@ -93,7 +93,7 @@ def test_every_verb_runs_it_and_its_errors_are_ours(node: Node, fake: Fake, verb
 
 
 def test_a_del_that_it_refuses_leaves_its_addresses_alone(node: Node, fake: Fake) -> None:
-    """Nothing else of the attachment waits for it: a DEL goes as far as it can."""
+    """Everything else of the attachment is removed all the same: a DEL does as much as it can."""
     pod, conf = node.pod(), CONF | {"ipMasq": True, "macspoofchk": True}
     fake.plugin.add(node, conf, pod)
     fake.answer("DEL", {"cniVersion": "1.1.0", "code": 51, "msg": "the server is away"}, status=1)
@@ -119,7 +119,7 @@ def test_an_answer_that_cannot_be_used_is_followed_by_its_del(node: Node, fake: 
 
 @pytest.mark.parametrize("verb", ["CHECK", "DEL", "STATUS", "GC"])
 def test_what_it_prints_is_an_answer_to_add_alone(node: Node, fake: Fake, verb: str) -> None:
-    """No other verb has a result. One that says `released` has done what it should."""
+    """No other verb has a result. A plugin that prints `released` has still succeeded."""
     pod = node.pod()
     result = fake.plugin.add(node, CONF, pod)
     node.write(f"{FAKE_DIR}/{verb}.answer", "released\n")

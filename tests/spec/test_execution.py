@@ -67,7 +67,7 @@ def test_an_interface_name_that_cannot_be_used_is_an_error(node: Node, plugin: P
 
 @pytest.mark.parametrize("verb", ["VERSION", "STATUS", "GC"])
 def test_a_verb_that_is_about_no_attachment_looks_at_none(node: Node, plugin: Plugin, verb: str) -> None:
-    """The variables may be another call's: a plugin that delegates hands all of them on."""
+    """The variables may be from another call, because a plugin that delegates passes all of them on."""
     env: dict[str, str | None] = {
         "CNI_CONTAINERID": "a/b",
         "CNI_IFNAME": "a/b",

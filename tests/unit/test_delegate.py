@@ -159,7 +159,7 @@ def test_a_program_that_cannot_be_run_is_an_error(plugins: Plugins) -> None:
 
 
 def test_a_program_that_is_being_written_is_tried_again(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels of before 6.11 and from 6.13 on do not run it. Whoever installs it may copy it to its place."""
+    """Kernels before 6.11 and from 6.13 on do not run such a file. An installer may be copying it into place."""
     plugins.write("echo '{\"n\": 1}'")
     with (plugins.folders[0] / "other").open("a") as half_written:
         monkeypatch.setattr("time.sleep", lambda _: half_written.close())

@@ -621,7 +621,7 @@ def test_a_lease_that_is_held_passes(store: LeaseStore, directory: Directory, co
 def test_an_address_from_elsewhere_needs_no_lease_but_the_attachment_has_one(
     store: LeaseStore, directory: Directory, whose: str
 ) -> None:
-    """A later plugin may have changed the address."""
+    """A later plugin in the chain may have changed the address."""
     error = refusal(check, store, ONE, "192.0.2.1/24", "fd00::2/64")
     said = f"host-local: Failed to find address added by container container-1: there is none in {directory}"
     assert (error.code, error.msg) == (105, said)
@@ -699,7 +699,7 @@ def test_a_lock_that_is_a_directory_is_error_5(directory: Directory, store: Leas
 
 
 def test_a_lock_that_cannot_be_had_leaves_the_umask(directory: Directory, store: LeaseStore) -> None:
-    """The agent goes on, and so do these tests."""
+    """The process may go on: the agent does, and so do these tests."""
     (directory / "lock").mkdir(parents=True)
     before = os.umask(0o027)
     refusal(store.__enter__)

@@ -914,7 +914,7 @@ def test_of_a_dump_the_first_answers_may_be_enough(kernel: Kernel) -> None:
 
 
 def test_a_socket_with_answers_left_in_it_is_used_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of a dump would be taken for the next answer. It is closed at the end, for that may take long."""
+    """The rest of the dump would look like the next answer. Closing may take long, so it comes at the end."""
     first, second = FakeSocket(), FakeSocket()
     first.to_receive = [reply(20, b"one1"), reply(20, b"two2"), reply(20, b"more")]
     second.to_receive = [reply(16, b"link", sequence=2)]
@@ -939,7 +939,7 @@ def test_many_requests_are_one_datagram(kernel: Kernel) -> None:
 
 
 def test_not_more_requests_at_once_than_a_buffer_has_room_for(kernel: Kernel) -> None:
-    """A link is some 2 KB, of 208 KiB (net.core.rmem_default)."""
+    """A link takes about 2 KB, and the buffer has 208 KiB (net.core.rmem_default)."""
     ours, fake = kernel(*(reply(16, bytes([n, 0, 0, 0]), sequence=n) for n in range(1, 101)))
     answers = ours.get_each([GET] * 100)
     assert answers == [bytes([n, 0, 0, 0]) for n in range(1, 101)]

@@ -116,7 +116,7 @@ def exceptions(*networks: str) -> Exceptions:
 
 
 def table(addresses: list[str], *networks: str) -> Step:
-    """The step that has the table that masquerades; it looks at the chains of other networks than the pod's."""
+    """The step that makes the masquerade table. It also looks at the chains of other networks."""
     return EnsureMasquerade(
         MasqueradeChain(tuple(sorted(parse_address(each).cidr for each in addresses)), exceptions(*networks))
     )
@@ -637,7 +637,7 @@ def test_an_mtu_that_is_too_small_for_an_address_that_a_delegate_gave() -> None:
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_whether_duplicates_are_looked_for_is_said_before_the_pods_end_is_up(wanted: bool) -> None:
-    """For then the kernel gives it its link-local address. It has one whatever IPAM gives it."""
+    """When it is up, the kernel gives it a link-local address, whatever addresses IPAM gives it."""
     steps = steps_of({"ipam": {"type": "static"}, "enabledad": wanted}, [IPV4], [])
     assert steps.index(DetectDuplicates("eth0", wanted)) < steps.index(SetUp("eth0"))
 
