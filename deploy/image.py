@@ -47,7 +47,7 @@ UNUSED = [
 
 
 def make(plugin: Path, output: Path) -> None:
-    """Make the directory anew. Raises subprocess.CalledProcessError where PyInstaller fails, and OSError."""
+    """Replace the directory. Raises subprocess.CalledProcessError if PyInstaller fails, and OSError."""
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     make_agent(output / "agent")

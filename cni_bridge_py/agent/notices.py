@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Bell:
-    """Rung by whoever saw a change. The waiter learns who rang, but not how often."""
+    """Rung by anything that sees a change. The waiter learns who rang, but not how often."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""Replaces all files or none: each is written beside the one that it replaces, and all are renamed at the end."""
+"""Replaces all files or none: each is written beside the file that it replaces, and all are renamed at the end."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Staging:
     """A change of files in some directories, by one process at a time.
 
     As a context manager: entering it makes the directories if they are missing, and locks them. `commit` makes the
-    change. Leaving it without `commit` leaves everything as it was. If the process is killed, the next one that locks
-    the directories removes what was staged.
+    change. Leaving it without `commit` leaves everything as it was. If the process is killed, the next process
+    that locks the directories removes what was staged.
     """
 
     def __init__(self, *folders: Path) -> None:
