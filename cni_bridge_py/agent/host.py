@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -168,21 +169,22 @@ def same_content(one: Path, other: Path) -> bool:
 
 def replace(target: Path, content: bytes, mode: int) -> None:
     """Write a file atomically: a reader gets either the old content or all of the new."""
-    for stale in target.parent.glob(f".{target.name}.*.new"):  # of a process that was killed here
-        stale.unlink(missing_ok=True)
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
-    try:
-        with new.open("xb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(target)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        flock(directory, LOCK_EX)  # against install.sh, and a second agent that somebody runs by mistake
+        for stale in target.parent.glob(f".{target.name}.*.new"):  # of a process that was killed here
+            stale.unlink(missing_ok=True)
+        new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+        try:
+            with new.open("xb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(target)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
         os.fsync(directory)
     finally:
         os.close(directory)
