@@ -86,7 +86,7 @@ class EnsureBridge(Step):
             raise CniError(code, msg, "set the key bridge to another name, or remove it")
 
     def _keep_ipv6(self, kernel: Kernel, link: Link) -> None:
-        """A port's MTU becomes the bridge's; where that is too small for IPv6, the kernel takes the addresses off."""
+        """A bridge takes over its port's lower MTU. If that is too small for IPv6, the kernel removes its addresses."""
         if not 0 < self.mtu < IPV6_MIN_MTU:
             return
         for address in kernel.host.addresses(link.index, 6):
